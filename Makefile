@@ -1,0 +1,43 @@
+# Two commands do all set-up: `make song` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+NARRATIVE ?= An old lighthouse keeper counts the waves every night. The ships stopped coming years ago, but he still lights the lamp and hums a tune his daughter taught him.
+DURATION ?= 60
+STYLE ?=
+SONG ?= song.mp3
+
+.PHONY: song test lint bench clean
+
+song: $(VENV)/.base
+	@$(BIN)/tonewheel song --duration "$(DURATION)" $(if $(STYLE),--style "$(STYLE)") --output "$(SONG)" --force -- "$$NARRATIVE"
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# An empty file stands for what is installed; it is older than pyproject.toml when dependencies change.
+$(VENV)/.base: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Tonewheel into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Tonewheel with its test tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $(VENV)/.base $@
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/compose.py --quick
+	$(BIN)/python bench/listen.py --quick
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+export NARRATIVE

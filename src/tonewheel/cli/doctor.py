@@ -1,0 +1,158 @@
+"""`tonewheel doctor`: what this machine has, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_LEAST_FREE_GB = 2.0
+_PROBE_S = 120  # importing torch from a cold disk can take a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `do` says what to do about a `warning` or a `fault`."""
+
+    name: str
+    state: Literal["ok", "warning", "fault"]
+    found: str
+    do: str = ""
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Look at this machine: Python, SQLite, torch, memory, disk, ports. Exit code 1 when something is broken.
+
+    Examples:
+
+      tonewheel doctor
+
+      tonewheel doctor --json
+    """
+    findings = list(examine())
+    if as_json:
+        typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
+    else:
+        _show(findings)
+    if any(f.state == "fault" for f in findings):
+        sys.exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Everything doctor looks at, in the order it is shown."""
+    yield _python()
+    yield _sqlite()
+    yield from _torch()
+    yield from _memory()
+    yield _disk()
+    yield from _ports()
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if not (3, 11) <= sys.version_info < (3, 14):
+        return Finding("Python", "fault", version, "use Python 3.11, 3.12 or 3.13")
+    return Finding("Python", "ok", f"{version} at {sys.executable}")
+
+
+def _sqlite() -> Finding:
+    from tonewheel.errors import NotSupported
+    from tonewheel.library.sqlite import LEAST, driver
+
+    try:
+        module = driver()
+    except NotSupported as e:
+        return Finding("SQLite", "fault", e.message, "see the line above: jobs cannot be kept without it")
+    return Finding("SQLite", "ok", f"{module.sqlite_version} (at least {'.'.join(map(str, LEAST))} is needed)")
+
+
+def _torch() -> Iterator[Finding]:
+    if find_spec("torch") is None:
+        yield Finding("torch", "ok", "not installed: the built-in composer and planner need none")
+        return
+    code = (
+        "import torch; cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available();"
+        "d = 'cuda' if cuda else 'mps' if mps else 'cpu';"
+        "print(torch.__version__, 'on', d, torch.cuda.get_device_name() if d == 'cuda' else '')"
+    )
+    said, fault = _try_import(code)
+    if fault:
+        yield Finding("torch", "fault", fault, "reinstall torch: its own message is the line above")
+    else:
+        yield Finding("torch", "ok", said)
+    if find_spec("torchaudio") is not None:
+        _, fault = _try_import("import torchaudio")
+        # transformers imports torchaudio whenever it is installed, and then fails with it.
+        if fault:
+            yield Finding("torchaudio", "fault", fault, "pip uninstall torchaudio: Tonewheel does not use it")
+
+
+def _try_import(code: str) -> tuple[str, str]:
+    """(what it printed, why it failed): in a child, since a broken library may end its process."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_PROBE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {_PROBE_S} s"
+    last = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+    return (done.stdout.strip(), "") if done.returncode == 0 else ("", last[:300])
+
+
+def _memory() -> Iterator[Finding]:
+    from tonewheel.fleet.memory import read_devices, readable
+
+    for device in read_devices():
+        free, total = readable(device.free_bytes), readable(device.total_bytes)
+        yield Finding("memory", "ok", f"{device.label}: {free} free of {total}")
+
+
+def _disk() -> Finding:
+    from tonewheel.settings import settings
+
+    folder = settings().data_dir
+    there: Path = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    found = f"{free:.1f} GB free for {folder}"
+    if free < _LEAST_FREE_GB:
+        return Finding("disk", "warning", found, "free some space, or set TONEWHEEL_DATA_DIR to a larger disk")
+    return Finding("disk", "ok", found)
+
+
+def _ports() -> Iterator[Finding]:
+    from tonewheel.models.registry import services
+    from tonewheel.settings import settings
+
+    wanted = {"server": settings().port} | {name: f.default_port for name, f in services().items()}
+    for name, port in wanted.items():
+        with socket.socket() as probe:
+            probe.settimeout(0.3)
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        if taken:
+            do = f"fine if that is Tonewheel's own {name}; else end what uses it, or give --port"
+            yield Finding(f"port {port}", "warning", f"in use ({name})", do)
+        else:
+            yield Finding(f"port {port}", "ok", f"free ({name})")
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    colours = {"ok": "green", "warning": "yellow", "fault": "red"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column()
+    for f in findings:
+        text = f.found + (f"\n→ {f.do}" if f.do else "")
+        table.add_row(f"[{colours[f.state]}]{f.state}[/]", f.name, text)
+    Console().print(table)

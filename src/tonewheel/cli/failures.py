@@ -1,0 +1,44 @@
+"""How the command line says that something went wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import typer
+
+from tonewheel.errors import TonewheelError
+
+# Typer carries its own copy of click in some versions: take the base class from what it exports.
+_UsageBase = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def report(error: BaseException) -> int:
+    """Print `error` as one line on standard error; returns the exit code."""
+    if isinstance(error, TonewheelError):
+        _say(error.message)
+        return error.exit_code
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]  # not a mistake: the help was wanted
+        return 0
+    if isinstance(error, _UsageBase):
+        _say(f"{error.format_message()} (try --help)")  # type: ignore[attr-defined]
+        return 2
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return interrupted()
+    if isinstance(error, BrokenPipeError):
+        return 1
+    _say(f"{type(error).__name__}: {error}: a fault of Tonewheel; run again with TONEWHEEL_DEBUG=1 for the details")
+    return 1
+
+
+def interrupted() -> int:
+    """Say that Ctrl-C was heard; returns the exit code."""
+    _say("stopped: nothing was written")
+    return 128 + signal.SIGINT  # as shells expect
+
+
+def _say(message: str) -> None:
+    print(f"tonewheel: {' '.join(message.split())}", file=sys.stderr)

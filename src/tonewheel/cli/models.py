@@ -1,0 +1,277 @@
+"""`tonewheel models`, `pull`, `rm`, `ps`, `stop`: which models there are, where they lie, which run."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tonewheel.fleet.catalogue import Entry, Running
+    from tonewheel.fleet.records import Records
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Name = Annotated[str, typer.Argument(help="A model, such as composer; or a service, for its default model.")]
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show one model in full.")] = None, as_json: _Json = False
+) -> None:
+    """List the models with their state, size and licence, or show one.
+
+    Examples:
+
+      tonewheel models
+
+      tonewheel models composer --json
+    """
+    if name is not None:
+        show(name, as_json)
+        return
+    from tonewheel.fleet.catalogue import catalogue
+    from tonewheel.models import registry
+
+    entries = catalogue(_records())
+    faults = {source: fault.message for source, fault in registry.faults().items()}
+    if as_json:
+        _print({"models": [e.to_dict() for e in entries], "faults": faults})
+        return
+    _table(
+        ("model", "state", "size", "licence", "what it is"),
+        [(e.id, _state(e), _size(e), _licence(e), e.card.title if e.card else "elsewhere") for e in entries],
+    )
+    for message in faults.values():
+        typer.echo(f"Left out: {message}", err=True)
+
+
+def show(name: _Name, as_json: _Json = False) -> None:
+    """Show all that is known of a model: what it does, its licence, its files, its state."""
+    from tonewheel.fleet.catalogue import entry
+
+    found = entry(name, _records())
+    if as_json:
+        _print(found.to_dict())
+        return
+    rows = {"model": found.id, "state": _state(found)}
+    if found.card is not None:
+        card = found.card
+        rows |= {
+            "title": card.title,
+            "description": card.description,
+            "tasks": ", ".join(card.tasks),
+            "code licence": card.code_license,
+            "weight licence": card.weight_license or "no weights",
+            "consent": ("given" if found.consent else "needed") if card.consent_required else "not needed",
+            "source": f"{card.source} {card.revision}".strip(),
+            "audio": f"{card.sample_rate} Hz, {card.channels} channels" if card.sample_rate else "none",
+            "longest": f"{card.max_duration_s:g} s" if card.max_duration_s else "",
+            "at once": str(card.concurrency),
+            "port alone": str(card.default_port),
+            "size": _size(found),
+            "folder": str(found.folder or ""),
+        }
+    rows["health"] = found.health or ""
+    rows["last words"] = " | ".join(found.last_words)
+    _table(("", ""), [(key, value) for key, value in rows.items() if value])
+
+
+def pull(
+    name: _Name,
+    source: Annotated[
+        str | None, typer.Option("--from", help="A folder to take the files from instead of the card's source.")
+    ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Agree to the licence of weights that restrict their use.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Fetch the weights of a model; one that was cut off goes on where it stopped.
+
+    Examples:
+
+      tonewheel pull musicgen-small
+
+      tonewheel pull musicgen-small --from /media/stick/musicgen-small
+    """
+    from tonewheel.fleet.consent import record_consent
+    from tonewheel.fleet.pull import pull as fetch
+    from tonewheel.models import registry
+
+    card = registry.card(name)
+    if accept_license:
+        record_consent(card)
+    if as_json:
+        folder = fetch(card, source=source, progress=_JsonLines().tell)
+    else:
+        with _Bars() as bars:
+            folder = fetch(card, source=source, progress=bars.tell)
+    if as_json:
+        _print({"event": "pulled", "model": card.id, "folder": str(folder), "size_bytes": card.size_bytes}, indent=None)
+    else:
+        typer.echo(f"{card.id} is in {folder}")
+
+
+def rm(name: _Name, as_json: _Json = False) -> None:
+    """Delete the pulled weights of a model."""
+    from tonewheel.fleet.catalogue import remove_model
+    from tonewheel.fleet.memory import readable
+    from tonewheel.models import registry
+
+    card = registry.card(name)
+    freed = remove_model(card, _records())
+    if as_json:
+        _print({"model": card.id, "freed_bytes": freed})
+    else:
+        typer.echo(f"{card.id} is removed: {readable(freed)} freed")
+
+
+def ps(as_json: _Json = False) -> None:
+    """List the model processes that run: device, memory, what they do, how long they stay."""
+    from tonewheel.fleet.catalogue import running
+    from tonewheel.fleet.memory import read_devices, readable
+
+    records = _records()
+    records.clean()
+    found, devices = running(records), read_devices()
+    if as_json:
+        about = [
+            {"device": d.label, "name": d.name, "total_bytes": d.total_bytes, "free_bytes": d.free_bytes}
+            for d in devices
+        ]
+        _print({"models": [r.to_dict() for r in found], "devices": about})
+        return
+    _table(
+        ("model", "pid", "device", "memory", "state", "idle until"),
+        [(r.model, str(r.pid), r.device, readable(r.device_bytes or r.memory_bytes), _doing(r), _ends(r))
+         for r in found],
+    )  # fmt: skip
+    for d in devices:
+        typer.echo(f"{d.label} ({d.name}): {readable(d.free_bytes)} of {readable(d.total_bytes)} free")
+
+
+def stop(
+    name: _Name,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for what it is doing.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """End a model's process; it finishes what it is doing first. Also forgives earlier crashes."""
+    from dataclasses import asdict
+
+    from tonewheel.fleet.client import default_limits
+    from tonewheel.fleet.memory import readable
+    from tonewheel.fleet.processes import Processes
+    from tonewheel.models import registry
+
+    card = registry.card(name)
+    unload = Processes(_records(), default_limits()).stop(card.id, force=force)
+    if as_json:
+        _print(asdict(unload) if unload else {"model": card.id, "reason": "it was not running"})
+    elif unload is None:
+        typer.echo(f"{card.id} was not running")
+    else:
+        typer.echo(
+            f"{card.id} has ended: it held {readable(unload.held_bytes)}, "
+            f"{readable(unload.returned_bytes)} of {unload.device} came back"
+        )
+
+
+# ── how it looks ────────────────────────────────────────────────────────────────────────────────
+
+
+def _records() -> Records:
+    from tonewheel.fleet.records import Records
+    from tonewheel.settings import settings
+
+    return Records(settings().data_dir)
+
+
+def _print(value: Any, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=any(heads))
+    for i, head in enumerate(heads):
+        table.add_column(head, no_wrap=i < len(heads) - 1)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _state(entry: Entry) -> str:
+    return f"{entry.state} ({entry.health})" if entry.health and entry.health != "unknown" else entry.state
+
+
+def _size(entry: Entry) -> str:
+    from tonewheel.fleet.memory import readable
+
+    if entry.card is None or not entry.card.size_bytes:
+        return "-"
+    if entry.state == "partly pulled":
+        return f"{readable(entry.disk_bytes)} of {readable(entry.card.size_bytes)}"
+    return readable(entry.card.size_bytes)
+
+
+def _licence(entry: Entry) -> str:
+    if entry.card is None:
+        return "-"
+    licence = entry.card.weight_license or entry.card.code_license
+    return licence if entry.consent else f"{licence} (consent needed)"
+
+
+def _doing(running: Running) -> str:
+    return f"busy ({running.requests})" if running.busy and running.state == "ready" else running.state
+
+
+def _ends(running: Running) -> str:
+    if running.busy or running.state != "ready":
+        return "-"
+    if running.ends_in_s is None:
+        return "always"
+    minutes, seconds = divmod(round(running.ends_in_s), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+class _JsonLines:
+    """One line of JSON twice a second, and one at the end of each file."""
+
+    def __init__(self) -> None:
+        self._told_at = 0.0
+
+    def tell(self, file: str, here: int, total: int) -> None:
+        if here == total or time.monotonic() - self._told_at > 0.5:
+            self._told_at = time.monotonic()
+            _print({"event": "progress", "file": file, "here_bytes": here, "size_bytes": total}, indent=None)
+
+
+class _Bars:
+    """One bar a file, on a terminal; nothing where nobody watches."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, file: str, here: int, total: int) -> None:
+        if file not in self._tasks:
+            self._tasks[file] = self._progress.add_task(file, total=total)
+        self._progress.update(self._tasks[file], completed=here)

@@ -1,0 +1,72 @@
+"""`tonewheel song`: from a narrative to a finished song."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tonewheel.cli import options as o
+from tonewheel.errors import InvalidRequest
+
+
+def song(
+    narrative: o.Narrative = None,
+    file: o.NarrativeFile = None,
+    from_file: o.FromFile = None,
+    duration: o.Duration = 60.0,
+    style: o.StyleName = None,
+    mood: o.Mood = None,
+    tempo: o.Tempo = None,
+    key: o.KeyName = None,
+    language: o.Language = None,
+    seed: o.Seed = None,
+    title: o.Title = None,
+    artist: o.Artist = None,
+    lyrics: o.Lyrics = None,
+    instrumental: o.Instrumental = False,
+    output: o.Output = None,
+    fmt: o.Format = None,
+    midi: o.Midi = False,
+    lrc: o.Lrc = False,
+    stems: o.Stems = False,
+    soundfont: o.SoundFont = None,
+    plan_file: Annotated[bool, typer.Option("--plan", help="Also write the plan (.plan.json).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and the files; make nothing.")] = False,
+    force: o.Force = False,
+    as_json: o.AsJson = False,
+    quiet: o.Quiet = False,
+    server: o.Server = None,
+) -> None:
+    """Make a song from your own sentences: planned, composed, mixed and mastered on this machine.
+
+    Examples:
+
+      tonewheel song "An old lighthouse keeper hums to the sea"
+
+      tonewheel song "Neon rain" --style synth-pop --duration 90 -o neon.flac --stems --midi
+
+      tonewheel song --lyrics mine.txt --style folk --seed 7
+
+      tonewheel song --from neon.flac -o again.flac
+    """
+    if fmt is None and output is None:
+        fmt = "mp3"
+    words = {
+        "duration_s": duration, "style": style, "moods": mood, "tempo": tempo, "key": key, "language": language,
+        "seed": seed, "title": title, "artist": artist, "instrumental": instrumental,
+    }  # fmt: skip
+    files = {"midi": midi, "lrc": lrc, "stems": stems, "plan_file": plan_file}
+    how = {"dry_run": dry_run, "force": force, "as_json": as_json, "quiet": quiet}
+    plan = o.plan_inside(from_file) if from_file else None
+    if plan and (narrative or file or lyrics):
+        raise InvalidRequest("--from says what to make: give no narrative or lyrics beside it")
+    if (url := o.server_url(server)) is not None:
+        from tonewheel.cli.server_client import song_from
+
+        given = {"plan": plan.to_dict()} if plan else o.words_from(narrative, file, lyrics, **words)
+        song_from(url, given, output, fmt, soundfont=soundfont, **files, **how)
+        return
+    from tonewheel.cli.make import make
+
+    make(plan or o.plan_from(narrative, file, lyrics, **words), output, fmt, soundfont=soundfont, **files, **how)

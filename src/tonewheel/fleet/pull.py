@@ -1,0 +1,361 @@
+"""Weights onto this machine: from a folder or a hub, resumed where the last pull stopped, every file checked.
+
+    pull(card, progress=tell)        → the folder with its files
+    remove(card)                     → bytes freed
+
+A file arrives as `NAME.part` and gets its name when its size and SHA-256 are those of the card. A pull that was
+cut off goes on at the byte where it stopped. Sources: a folder (`/…`, `file:///…`), `hf:OWNER/NAME` (the hub's
+`/OWNER/NAME/resolve/REVISION/FILE`, from `TONEWHEEL_HUB_URL`). `s3://` is not there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from tonewheel.errors import (
+    Conflict,
+    DiskFull,
+    InvalidRequest,
+    ModelBroken,
+    NotPulled,
+    NotSupported,
+    PullFailed,
+    WrongHash,
+)
+from tonewheel.fleet.consent import require_consent
+from tonewheel.fleet.memory import readable
+from tonewheel.models.base import Card, CardFile
+from tonewheel.settings import settings, weights_dir
+
+Tell = Callable[[str, int, int], None]
+"""`progress(file, bytes of it here, bytes of it in all)`."""
+
+BUILT_IN = "built-in"
+_CHUNK = 1 << 20
+_MANIFEST = ".pulled.json"
+_RETRIES = 3  # connections in a row that broke without bringing anything
+_TIMEOUT_S = 30.0
+
+
+def folder_of(card: Card) -> Path | None:
+    """Where its files lie, or would; None for a built-in model."""
+    return None if card.source == BUILT_IN else weights_dir(card.id, card.revision)
+
+
+def is_pulled(card: Card) -> bool:
+    """Whether every file is there as it was when its hash was checked (size and time of change are looked at)."""
+    folder = folder_of(card)
+    if folder is None:
+        return True
+    try:
+        noted = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        return all(noted.get(f.path) == [f.sha256, *_stamp(folder / f.path)] for f in card.files)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def require_pulled(card: Card) -> None:
+    """Raises NotPulled, saying what to run."""
+    if not is_pulled(card):
+        raise NotPulled(
+            f"the weights of {card.id} ({readable(card.size_bytes)}) are not here: run `tonewheel pull {card.id}`",
+            param="model",
+        )
+
+
+def here_bytes(card: Card) -> int:
+    """Bytes of it on this disk, unfinished files included."""
+    folder = folder_of(card)
+    if folder is None or not folder.is_dir():
+        return 0
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def pull(card: Card, *, source: str | None = None, progress: Tell | None = None) -> Path:
+    """Fetch what is missing. `source` overrides the card's (a folder on a stick, say); hashes stay the card's.
+
+    Raises ConsentRequired, DiskFull, PullFailed (run it again: it goes on where it stopped), WrongHash,
+    NotSupported, Conflict when another pull of it is under way, InvalidRequest for a source that is none.
+    """
+    folder = folder_of(card)
+    if folder is None:
+        raise InvalidRequest(f"{card.id} is built in: there is nothing to pull", param="model")
+    require_consent(card)
+    origin = open_source(source or card.source, card.revision)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, card), origin:
+            _check_room(card, folder)
+            for file in card.files:
+                _pull_file(origin, file, _inside(folder, file), progress or _unheard)
+            _note(folder, card)
+    except OSError as error:
+        raise _no_room(error, folder) from error
+    return folder
+
+
+def remove(card: Card) -> int:
+    """Delete its files, unfinished ones too; returns the bytes freed. Raises InvalidRequest, NotPulled."""
+    folder = folder_of(card)
+    if folder is None:
+        raise InvalidRequest(f"{card.id} is built in: there is nothing to remove", param="model")
+    if not folder.is_dir():
+        raise NotPulled(f"there are no files of {card.id} here", param="model")
+    with _alone(folder, card):
+        freed = here_bytes(card)
+        shutil.rmtree(folder)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()  # other revisions keep it
+    return freed
+
+
+# ── one file ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pull_file(origin: Source, file: CardFile, target: Path, tell: Tell) -> None:
+    if target.is_file() and target.stat().st_size == file.size_bytes and _hash(target) == file.sha256:
+        tell(file.path, file.size_bytes, file.size_bytes)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    if part.exists() and part.stat().st_size > file.size_bytes:
+        part.unlink()
+    digest = hashlib.sha256()
+    with part.open("a+b") as output:
+        _hash_into(output, digest)
+        _fill(origin, file, output, digest, tell)
+        output.flush()
+        os.fsync(output.fileno())
+    found = digest.hexdigest()
+    if found != file.sha256:
+        part.unlink()
+        raise WrongHash(
+            f"{file.path} is not the file its card names: its SHA-256 is {found[:12]}…, not {file.sha256[:12]}…: "
+            "it was deleted; the source has changed or was tampered with"
+        )
+    part.replace(target)
+
+
+def _fill(origin: Source, file: CardFile, output: BinaryIO, digest: Any, tell: Tell) -> None:
+    """Append what is missing; a connection that breaks after bringing something is taken up again."""
+    fruitless = 0
+    while (begin := output.seek(0, os.SEEK_END)) < file.size_bytes:
+        at = begin
+        try:
+            for chunk in origin.read(file.path, at):
+                if at + len(chunk) > file.size_bytes:
+                    raise WrongHash(f"{file.path} is longer at its source than its card says")
+                output.write(chunk)
+                digest.update(chunk)
+                at += len(chunk)
+                tell(file.path, at, file.size_bytes)
+            broken = PullFailed(f"{file.path} ended after {at:,} of {file.size_bytes:,} bytes: pull again to go on")
+        except PullFailed as error:
+            if not error.retryable:
+                raise
+            broken = error
+        output.flush()
+        fruitless = 0 if at > begin else fruitless + 1
+        if fruitless >= _RETRIES:
+            raise broken
+
+
+def _hash_into(file: BinaryIO, digest: Any) -> None:
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        _hash_into(file, digest)
+    return digest.hexdigest()
+
+
+def _inside(folder: Path, file: CardFile) -> Path:
+    """The file's place in the folder. Raises ModelBroken for a path that leads out of it."""
+    path = PurePosixPath(file.path)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in file.path or "\0" in file.path:
+        raise ModelBroken(f"a card names the file {file.path[:80]!r}, which is no place inside a folder")
+    return folder / path
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _note(folder: Path, card: Card) -> None:
+    noted = {f.path: [f.sha256, *_stamp(folder / f.path)] for f in card.files}
+    temporary = folder / f"{_MANIFEST}.new"
+    temporary.write_text(json.dumps(noted))
+    temporary.replace(folder / _MANIFEST)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, card: Card) -> Iterator[None]:
+    """Two pulls into one folder would spoil each other's files. Raises Conflict."""
+    lock = folder.parent / f".{folder.name}.lock"
+    with lock.open("wb") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"{card.id} is being pulled or removed by another process: wait for it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _check_room(card: Card, folder: Path) -> None:
+    missing = card.size_bytes - min(card.size_bytes, here_bytes(card))
+    free = shutil.disk_usage(folder).free - settings().min_free_mb * 1e6
+    if missing > free:
+        raise DiskFull(
+            f"{card.id} needs {readable(missing)} more in {folder.parent}, where {readable(max(0, int(free)))} may be "
+            "used: free some room, or set TONEWHEEL_MODELS_DIR"
+        )
+
+
+def _no_room(error: OSError, folder: Path) -> DiskFull | PullFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(f"no room left in {folder}: free some and pull again; what has arrived is kept")
+    return PullFailed(f"cannot write into {folder}: {error.strerror or error}")
+
+
+def _unheard(_file: str, _here: int, _all: int) -> None:
+    pass
+
+
+# ── sources ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class Source(Protocol):
+    """Where files are read from."""
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        """The bytes of a file from `offset` on. Raises PullFailed."""
+        ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_source(source: str, revision: str) -> Source:
+    """The source by its name on the card. Raises InvalidRequest, NotSupported, PullFailed."""
+    if source.startswith("hf:"):
+        return Hub(hub_url(), source[3:], revision or "main")
+    if source.startswith(("s3://", "gs://")):
+        raise NotSupported(
+            f"models cannot be pulled from {source[:5]} yet: copy them into a folder and pull from that (--from FOLDER)"
+        )
+    path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source).expanduser()
+    if not path.is_dir():
+        raise InvalidRequest(f"the source {source[:200]} is no folder on this machine", param="source")
+    return Folder(path)
+
+
+def hub_url() -> str:
+    """Base URL of the hub. Raises NotSupported when neither a setting nor huggingface_hub names one."""
+    if settings().hub_url:
+        return str(settings().hub_url).rstrip("/")
+    try:
+        from huggingface_hub.constants import ENDPOINT  # type: ignore[import-not-found]  # noqa: PLC0415
+    except ImportError:
+        raise NotSupported(
+            "no hub is set: set TONEWHEEL_HUB_URL, install huggingface_hub, or pull from a folder (--from FOLDER)"
+        ) from None
+    return str(ENDPOINT).rstrip("/")
+
+
+class Folder:
+    """A folder on this machine: a stick, a network drive."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        try:
+            with (self._path / path).open("rb") as file:
+                file.seek(offset)
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+        except FileNotFoundError:
+            raise _finally(f"the source has no file {path}") from None
+
+
+class Hub:
+    """A hub's files by HTTP, from any byte on."""
+
+    def __init__(self, base: str, repository: str, revision: str) -> None:
+        import httpx  # noqa: PLC0415  (a pull from a folder needs none of it)
+
+        self._httpx = httpx
+        self._repository, self._revision = repository, revision
+        token = settings().hub_token
+        headers = {"accept-encoding": "identity"}  # a compressed answer has no bytes to go on from
+        if token is not None:
+            headers["authorization"] = f"Bearer {token.get_secret_value()}"  # httpx drops it on a redirect elsewhere
+        self._client = httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        url = f"/{quote(self._repository)}/resolve/{quote(self._revision, safe='')}/{quote(path)}"
+        headers = {"range": f"bytes={offset}-"} if offset else {}
+        try:
+            with self._client.stream("GET", url, headers=headers) as response:
+                skip = self._checked(response.status_code, response.headers.get("content-range"), path, offset)
+                for chunk in response.iter_bytes(_CHUNK):
+                    # A server that knows no ranges sends all: what is here already is passed over.
+                    yield chunk[skip:]
+                    skip = max(0, skip - len(chunk))
+        except self._httpx.HTTPError as error:
+            raise PullFailed(
+                f"{path}: the hub broke off ({type(error).__name__}): what has arrived is kept; pull again to go on"
+            ) from error
+
+    def _checked(self, status: int, content_range: str | None, path: str, offset: int) -> int:
+        """How many bytes of the answer to pass over. Raises PullFailed."""
+        if status == 206 and content_range is not None and content_range.startswith(f"bytes {offset}-"):
+            return 0
+        if status == 200:
+            return offset
+        name = f"{self._repository} at {self._revision}"
+        if status in (401, 403):
+            raise _finally(
+                f"the hub does not give {path} of {name} ({status}): agree to its licence there and set "
+                "TONEWHEEL_HUB_TOKEN"
+            )
+        if status == 404:
+            raise _finally(f"the hub has no {path} in {name}")
+        raise PullFailed(f"the hub answered {status} for {path} of {name}: try again later")
+
+
+def _finally(message: str) -> PullFailed:
+    """A failure that trying again does not heal."""
+    error = PullFailed(message)
+    error.retryable = False
+    return error

@@ -1,0 +1,157 @@
+"""`/services/NAME/…`: a model's own service, through this port and its keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response, StreamingResponse
+
+from tonewheel.errors import Cancelled, NotFound, TooLarge, Unavailable
+from tonewheel.gateway import document as doc
+from tonewheel.gateway.auth import needs
+from tonewheel.gateway.backend import Backend
+from tonewheel.gateway.models import ServiceAddress
+from tonewheel.gateway.routes import backend_of, caller_of
+
+router = APIRouter(tags=["services"])
+
+MAX_BODY_BYTES = 64 * 1024 * 1024  # audio goes in; each service has a cap of its own below this
+# What concerns one connection only (RFC 9110 §7.6.1), and what is ours to say.
+_NOT_PASSED = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
+    "upgrade", "host", "authorization", "x-api-key", "xi-api-key", "cookie", "set-cookie", "server", "date", "origin",
+    "x-request-id", "traceparent", "location", "forwarded", "x-forwarded-for", "x-forwarded-host",
+})  # fmt: skip
+Name = Annotated[
+    str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$", description="A service or a model, such as composer.")
+]
+Rest = Annotated[str, Path(description="An address of the service.", examples=["predict"])]
+_ANY = {"application/json": {"example": {"status": "ok", "service": "composer"}}}
+
+
+@router.get(
+    "/services/{name}/{path:path}", summary="Ask a model's service", dependencies=[needs("read")],
+    response_class=Response, responses={200: {"description": "What the service answered", "content": _ANY}},
+)  # fmt: skip
+async def ask(request: Request, name: Name, path: Rest) -> Response:
+    """Its process is started if it does not run."""
+    return await _pass_on(request, name, path)
+
+
+@router.post(
+    "/services/{name}/{path:path}", summary="Have a model's service work", dependencies=[needs("generate")],
+    response_class=Response, responses={200: {"description": "What the service answered", "content": _ANY}},
+    openapi_extra={"requestBody": {"content": {
+        "application/json": {"schema": {"type": "object"}, "example": {"narrative": doc.NARRATIVE, "duration": 30}}
+    }}},
+)  # fmt: skip
+async def work(request: Request, name: Name, path: Rest) -> Response:
+    """At once, without a queue: a busy service answers 503. Bodies are streamed both ways."""
+    return await _pass_on(request, name, path)
+
+
+@router.delete(
+    "/services/{name}/{path:path}", summary="Let go of a file of a service", status_code=204,
+    dependencies=[needs("generate")], response_class=Response,
+)  # fmt: skip
+async def drop(request: Request, name: Name, path: Rest) -> Response:
+    """Such as DELETE /services/composer/v1/files/ID."""
+    return await _pass_on(request, name, path)
+
+
+async def _pass_on(request: Request, name: str, path: str) -> Response:
+    if any(part in (".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
+        raise NotFound("there is no such address", param="path")
+    held = _Held(backend_of(request), name)
+    address = await held.open()
+    try:
+        return await _exchange(request, name, path, held, address)
+    except BaseException:
+        await held.close()
+        raise
+
+
+async def _exchange(request: Request, name: str, path: str, held: _Held, address: ServiceAddress) -> Response:
+    caller = caller_of(request)
+    headers = [(k, v) for k, v in request.headers.items() if k not in _NOT_PASSED]
+    headers += [("x-request-id", caller.request_id), ("traceparent", caller.trace.traceparent())]
+    headers += list(address.headers.items())
+    timeout = httpx.Timeout(None, connect=10.0)  # the service has deadlines of its own
+    client = httpx.AsyncClient(base_url=address.url, timeout=timeout, trust_env=False, follow_redirects=False)
+    held.files.push_async_callback(client.aclose)
+    url = httpx.URL(path=f"/{path}", query=request.url.query.encode())
+    body = _body(request) if request.method == "POST" else None
+    asked = client.build_request(request.method, client.base_url.join(url), headers=headers, content=body)
+    try:
+        answer = await client.send(asked, stream=True)
+    except httpx.ConnectError:
+        raise Unavailable(f"the service {name} cannot be reached: is it running?") from None
+    except httpx.HTTPError as e:
+        raise Unavailable(f"the service {name} broke off ({type(e).__name__})") from None
+    held.files.push_async_callback(answer.aclose)
+    passed = {k: v for k, v in answer.headers.items() if k not in _NOT_PASSED}
+    passed["x-content-type-options"] = "nosniff"
+    if address.private and "json" in answer.headers.get("content-type", ""):
+        return await _without_url(answer, name, held, address, passed)
+    return StreamingResponse(_pieces(answer, held), answer.status_code, passed)
+
+
+async def _without_url(
+    answer: httpx.Response, name: str, held: _Held, address: ServiceAddress, headers: dict[str, str]
+) -> Response:
+    """The JSON of a service elsewhere: where it tells its own address, ours stands instead."""
+    data = await answer.aread()
+    await held.close()
+    for secret in address.private:
+        data = data.replace(secret.encode(), f"/services/{name}".encode())
+    kept = {k: v for k, v in headers.items() if k not in ("content-length", "content-encoding")}
+    return Response(data, answer.status_code, kept)
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes: send less", param="body")
+        yield piece
+
+
+async def _pieces(answer: httpx.Response, held: _Held) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answer.aiter_raw():
+            yield piece
+    finally:
+        await asyncio.shield(held.close())
+
+
+class _Held:
+    """A model's process, kept for as long as we speak with it. Starting it takes a thread."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.files = contextlib.AsyncExitStack()
+        self._using = backend.models.using(name, self._check)
+        self._backend = backend
+        self._gone = threading.Event()
+
+    async def open(self) -> ServiceAddress:
+        try:
+            address = await asyncio.to_thread(self._using.__enter__)
+        except asyncio.CancelledError:
+            self._gone.set()
+            raise
+        self.files.push_async_callback(asyncio.to_thread, self._using.__exit__, None, None, None)
+        return address
+
+    async def close(self) -> None:
+        await self.files.aclose()
+
+    def _check(self) -> None:
+        if self._gone.is_set() or self._backend.stopping.is_set():
+            raise Cancelled("the request was called off")

@@ -1,0 +1,165 @@
+"""What helper processes do: plan, compose, check, analyse, finish. Plain JSON in and out, sound in files.
+
+Imports are inside: a helper loads what its task needs and keeps it for the next one.
+"""
+
+# ruff: noqa: PLC0415
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tonewheel.errors import RenderFault
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tonewheel.audio.tags import Tags
+    from tonewheel.songs.plan import SongPlan
+
+    Samples = NDArray[np.float32]
+
+Args = dict[str, Any]
+Tell = Callable[[str, float], None]
+
+TARGET_LUFS = -14.0
+CEILING_DBTP = -1.0
+
+
+def plan(args: Args, tell: Tell) -> Args:
+    """`request` (fields of PlanRequest) → `plan`."""
+    from tonewheel.songs import make_plan, plan_request
+
+    return {"plan": make_plan(plan_request(**args["request"])).to_dict()}
+
+
+def compose(args: Args, tell: Tell) -> Args:
+    """`plan`, `folder`, `midi`, `lrc`, `stems` → `audio` (float WAV, so that nothing is lost before the song is
+    encoded), `midi`, `lrc`, `stems`: files in the folder; `tags`, `style`, `revision`."""
+    from tonewheel.models.base import RunContext
+    from tonewheel.models.composer.card import CARD
+    from tonewheel.models.composer.contract import ComposerRequest
+    from tonewheel.models.composer.model import Composer
+
+    folder = Path(args["folder"])
+    wanted = {name: bool(args.get(name)) for name in ("midi", "lrc", "stems")}
+    request = ComposerRequest(plan=_plan_of(args["plan"]), **wanted)
+    result = Composer(CARD).run(request, RunContext(on_progress=lambda p: tell(p.stage, p.fraction)))
+    assert result.audio is not None and result.audio.tags is not None
+    fields = result.fields
+    made: Args = {
+        "audio": _write_float(folder / "audio.wav", result.audio.samples, result.audio.sample_rate),
+        "stems": {
+            stem["name"]: _write(folder / f"stem-{n}.flac", stem["audio_base64"].data)
+            for n, stem in enumerate(fields.get("stems") or ())
+        },
+    }
+    if "midi_base64" in fields:
+        made["midi"] = _write(folder / "song.mid", fields["midi_base64"].data)
+    if "lrc" in fields:
+        made["lrc"] = _write(folder / "song.lrc", fields["lrc"].encode())
+    tags = dataclasses.asdict(result.audio.tags)
+    return made | {"tags": tags, "style": fields["style"], "revision": CARD.revision}
+
+
+def check(args: Args, tell: Tell) -> Args:
+    """`audio`, `duration_s` or None → `report`. Raises RenderFault for what must not be handed out."""
+    from tonewheel.audio.checks import check as measure
+    from tonewheel.audio.read import read
+
+    audio = read(args["audio"])
+    samples, rate = audio.samples, audio.rate
+    report = measure(samples, rate, expected_duration_s=args.get("duration_s"), thorough=False)
+    faults = [f.message for f in report.findings if f.severity == "fault"]
+    if faults:
+        raise RenderFault(f"the rendered song failed its checks: {'; '.join(faults)}")
+    return {"report": report.to_dict()}
+
+
+def analyse(args: Args, tell: Tell) -> Args:
+    """`audio` → `tempo` and `key` as heard, None where they cannot be told."""
+    from tonewheel.audio.key import estimate_key
+    from tonewheel.audio.read import read
+    from tonewheel.audio.tempo import estimate_tempo
+
+    audio = read(args["audio"])
+    samples, rate = audio.samples, audio.rate
+    tempo = estimate_tempo(samples, rate)
+    tell("", 0.5)
+    key = estimate_key(samples, rate)
+    return {
+        "tempo": dataclasses.asdict(tempo) if tempo else None,
+        "key": dataclasses.asdict(key) if key else None,
+    }
+
+
+def finish(args: Args, tell: Tell) -> Args:
+    """`audio`, `format`, `mastered`, `tags`, `out` → the file as the user gets it, and its `duration_s`."""
+    import numpy as np
+
+    from tonewheel.audio.read import read
+    from tonewheel.audio.write import encode
+
+    audio = read(args["audio"])
+    samples, rate = audio.samples, audio.rate
+    gain_db = 0.0 if args["mastered"] else _gain_to_level(samples, rate)
+    if gain_db:
+        samples = samples * np.float32(10 ** (gain_db / 20))
+    data = encode(samples, rate, args["format"], _tags(args["tags"]), on_progress=lambda share: tell("encode", share))
+    _write(Path(args["out"]), data)
+    return {"duration_s": len(samples) / rate, "gain_db": gain_db}
+
+
+TASKS: Mapping[str, Callable[[Args, Tell], Args]] = {
+    "plan": plan, "compose": compose, "check": check, "analyse": analyse, "finish": finish,
+}  # fmt: skip
+
+
+def _plan_of(values: Args) -> SongPlan:
+    from tonewheel.songs.plan import SongPlan
+
+    return SongPlan.model_validate(values)
+
+
+def _tags(values: Args) -> Tags:
+    from tonewheel.audio.tags import Tags
+
+    return Tags(**values)
+
+
+def _gain_to_level(samples: Samples, rate: int) -> float:
+    """Decibels that make it as loud as songs are, or less where its peaks would pass the ceiling."""
+    import math
+
+    from tonewheel.audio import loudness
+
+    level = loudness.gated_loudness(loudness.hop_powers(samples, rate))
+    peak = loudness.true_peak_dbtp(samples, rate)
+    return min(TARGET_LUFS - level, CEILING_DBTP - peak) if math.isfinite(level) and math.isfinite(peak) else 0.0
+
+
+def _write_float(path: Path, samples: Samples, rate: int) -> str:
+    import io
+
+    import soundfile
+
+    data = io.BytesIO()
+    soundfile.write(data, samples, rate, format="WAV", subtype="FLOAT")
+    return _write(path, data.getbuffer())
+
+
+def _write(path: Path, data: bytes | memoryview) -> str:
+    from tonewheel.files import whole_file
+
+    with whole_file(path, force=True) as out:
+        out.write(data)
+    return str(path)
+
+
+def sidecar(song: Args) -> bytes:
+    """The provenance of a song as a JSON file: how it was made, and what it takes to make it again."""
+    return (json.dumps(song, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()

@@ -1,0 +1,129 @@
+"""A worker's renderer over the fleet: every model that makes sound, each in a process of its own or elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tonewheel.errors import InvalidRequest, RenderFault
+from tonewheel.fleet.client import Fleet
+from tonewheel.fleet.exchange import Answer, AnswerFile
+from tonewheel.fleet.remote import CONTRACTS
+from tonewheel.jobs.rendering import RenderedSong, RenderRequest, Tell
+from tonewheel.models import registry
+from tonewheel.models.base import Card
+from tonewheel.songs.plan import SongPlan
+
+_MAKES_SONGS = {"song", "music", "sound"}
+_LOSSLESS = "audio/flac"  # 16 bits with dither, -96 dB: what a song is encoded from after its checks
+
+
+class FleetRenderer:
+    """Implements `Renderer`. `fleet` is closed with it."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def slots(self) -> Mapping[str, int]:
+        cards = registry.cards().values()
+        found = {card.id: card.concurrency for card in cards if _MAKES_SONGS.intersection(card.tasks)}
+        for name in CONTRACTS:  # servers that are known by their URL only
+            if name not in found and name not in registry.services() and self._fleet.remotes.of(name) is not None:
+                found[name] = 1
+        return found
+
+    def render(
+        self,
+        request: RenderRequest,
+        *,
+        job_id: str,
+        progress: Tell,
+        deadline_s: float,
+        cancelled: Callable[[], bool],
+    ) -> RenderedSong:
+        target = self._fleet.target(request.model)
+        fields = set(target.family.request.model_fields) if target.family else None
+        began = time.monotonic()
+        answer = self._fleet.call(
+            request.model, request_body(request, fields, job_id), accept=_LOSSLESS, into=request.scratch,
+            deadline_s=deadline_s, progress=progress, cancelled=cancelled, headers=_headers(request),
+        )  # fmt: skip
+        return _rendered(answer, request, target.card, time.monotonic() - began)
+
+    def close(self) -> None:
+        self._fleet.close()
+
+
+def request_body(request: RenderRequest, fields: set[str] | None, job_id: str) -> dict[str, Any]:
+    """What a model is asked, in the words it has: `fields` are those of its request type, None = not known.
+
+    A model that takes a plan gets it; others get what the plan says as words, lyrics and seconds.
+    """
+    body: dict[str, Any] = {"client_job_id": job_id[:256]}
+    if fields is not None and "plan" in fields and request.plan is not None:
+        body["plan"] = request.plan.to_dict()
+    else:
+        prompt, lyrics = request.prompt, request.lyrics
+        if request.plan is not None:
+            prompt, lyrics = prompt or words_of(request.plan), lyrics or lyrics_of(request.plan)
+        if not prompt and not lyrics:
+            raise InvalidRequest(f"model {request.model} needs a prompt or lyrics: give one of them", param="prompt")
+        body |= {"prompt": prompt or "", "lyrics": lyrics, "duration": request.duration_s, "seed": request.seed}
+    body |= {name: True for name in ("midi", "lrc", "stems") if getattr(request, name)}
+    known = {k: v for k, v in body.items() if v is not None and (fields is None or k in fields)}
+    return known | dict(request.options)
+
+
+def words_of(plan: SongPlan) -> str:
+    """A plan in one line, for models that take a prompt."""
+    parts = [plan.genre, *plan.moods, *(i.instrument for i in plan.instrumentation)]
+    return ", ".join([*dict.fromkeys(p for p in parts if p), f"{plan.tempo:.0f} bpm", plan.key])
+
+
+def lyrics_of(plan: SongPlan) -> str | None:
+    """The words with `[Section]` heads; None for an instrumental."""
+    if not any(section.lyrics for section in plan.sections):
+        return None
+    return "\n\n".join("\n".join((f"[{section.label}]", *section.lyrics)) for section in plan.sections)
+
+
+def _headers(request: RenderRequest) -> dict[str, str]:
+    wanted = {"x-request-id": request.request_id, "traceparent": request.traceparent}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _rendered(answer: Answer, request: RenderRequest, card: Card | None, took_s: float) -> RenderedSong:
+    audio = answer.audio
+    if audio is None:
+        raise RenderFault(f"model {request.model} answered no audio")
+    said = answer.metadata
+    lrc = answer.fields.get("lrc")
+    seed = said.get("seed", answer.fields.get("seed"))
+    return RenderedSong(
+        audio=_path_or_bytes(audio),
+        seed=seed if isinstance(seed, int) else request.seed,
+        model=card.id if card else request.model,
+        revision=str(said.get("revision") or (card.revision if card else "")),
+        licence=(card.weight_license or card.code_license) if card else "",
+        mastered="loudness_lufs" in answer.fields,  # a model that says how loud it made it has mastered it
+        midi=next((f.read() for f in answer.files if f.media_type == "audio/midi"), None),
+        lrc=lrc.encode() if isinstance(lrc, str) else None,
+        stems=_stems(answer),
+        timings={**answer.timings, "render": round(took_s, 4)},
+        details={k: said[k] for k in ("device", "dtype", "real_time_factor") if said.get(k) is not None},
+    )
+
+
+def _stems(answer: Answer) -> dict[str, Path]:
+    """Part → file, from `stems[N].audio_base64` and the name beside it."""
+    parts = answer.fields.get("stems")
+    names = [str(part.get("name", n)) for n, part in enumerate(parts)] if isinstance(parts, list) else []
+    by_field = {f.field: f.path for f in answer.files}
+    found = {name: by_field.get(f"stems[{n}].audio_base64") for n, name in enumerate(names)}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _path_or_bytes(file: AnswerFile) -> Path | bytes:
+    return file.path if file.path is not None else file.read()

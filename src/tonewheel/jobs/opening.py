@@ -1,0 +1,60 @@
+"""Jobs and library of this installation, opened the way the settings say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tonewheel.errors import NotFound
+from tonewheel.jobs.store import JobStore
+from tonewheel.library.database import Database
+from tonewheel.library.songs import Library
+from tonewheel.library.storage import Storage, open_storage
+from tonewheel.library.tables import has_tables
+from tonewheel.settings import Settings
+
+DATABASE_FILE = "tonewheel.sqlite"
+
+
+def database_url(data_dir: Path, url: str | None) -> str:
+    """The URL of the database: the one given, or the SQLite file in the data folder."""
+    return url if url is not None else f"sqlite:///{data_dir / DATABASE_FILE}"
+
+
+def open_jobs(settings: Settings, *, patience_s: float = 5.0, create: bool = True) -> tuple[JobStore, Library]:
+    """The job store and the library, on one database; close it with `store.database.close()`.
+
+    With `create` folders and tables are made where they are missing; without, NotFound says that there are none.
+    """
+    url = database_url(settings.data_dir, settings.database_url)
+    database = Database.open(url, patience_s=patience_s)
+    if database.file is not None:
+        if not create and not database.file.exists():
+            raise NotFound(
+                f"there is no database at {database.file}: nothing was ordered there yet; "
+                "name another place with --data-dir or --database"
+            )
+        if create:
+            database.file.parent.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(settings.storage_url, settings.data_dir)
+    store = JobStore(
+        database,
+        queue_limit=settings.queue_limit,
+        least_deadline_s=settings.deadline_s,
+        dead_after_s=settings.worker_dead_after_s,
+        has_room=lambda: has_room(storage, settings.data_dir, round(settings.min_free_mb * 10**6)),
+    )
+    if create:
+        store.create_tables()
+    elif not has_tables(database):
+        raise NotFound(
+            f"nothing was ordered yet in the database {database.shown_url}: start a worker or a server on it"
+        )
+    return store, Library(database, storage)
+
+
+def has_room(storage: Storage, data_dir: Path, least: int) -> bool:
+    """Whether both the storage and the data folder have so many bytes free."""
+    there = storage.free_bytes()
+    here = shutil.disk_usage(data_dir).free if data_dir.exists() else least
+    return min(here, least if there is None else there) >= least

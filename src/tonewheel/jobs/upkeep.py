@@ -1,0 +1,131 @@
+"""Housekeeping of a worker: stray jobs, helpers with nothing to do, what is old."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tonewheel.errors import DiskFull, Unavailable
+from tonewheel.jobs.children import Children
+from tonewheel.jobs.engine import Engine
+from tonewheel.jobs.records import Records
+from tonewheel.jobs.store import JobStore
+from tonewheel.jobs.tables import jobs, workers
+from tonewheel.jobs.types import JobError
+from tonewheel.library.songs import Library
+
+log = logging.getLogger("tonewheel.jobs")
+
+_TICK_S = 1.0
+_RARELY_S = 600.0
+_SWEEP_S = 6 * 3600.0  # it reads the whole list of stored files
+
+
+class Upkeep:
+    """The housekeeping thread. Every worker has one; doing a thing twice does no harm."""
+
+    def __init__(
+        self, library: Library, records: Records, engine: Engine, children: Children, worker_id: str,
+        *, scratch: Path, keep_jobs_s: float, active: Callable[[], set[str]],
+    ) -> None:  # fmt: skip
+        self._library = library
+        self._database = library.database
+        self._records = records
+        self._engine = engine
+        self._store = JobStore(library.database)
+        self._children = children
+        self._worker_id = worker_id
+        self._scratch = scratch  # of all workers of this data folder
+        self._keep_jobs_s = keep_jobs_s
+        self._active = active
+        self._suspects: set[str] = set()
+        self._rarely_at = time.monotonic()
+        self._sweep_at = time.monotonic() + _RARELY_S
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(10.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(_TICK_S):
+            try:
+                self._tick()
+            except (Unavailable, DiskFull) as e:
+                log.warning("housekeeping waits: %s", e.message)
+            except Exception:
+                log.exception("housekeeping failed")
+
+    def _tick(self) -> None:
+        self._children.trim()
+        self.strays()
+        if time.monotonic() - self._rarely_at > _RARELY_S:
+            self._rarely_at = time.monotonic()
+            self.orphans()
+            self.settle()
+            self._store.forget_older(self._keep_jobs_s)
+            self._library.expire()
+            self.clear_work()
+            self.clear_scratch()
+        if time.monotonic() > self._sweep_at:
+            self._sweep_at = time.monotonic() + _SWEEP_S
+            self._library.sweep()
+
+    def strays(self) -> None:
+        """Give back jobs this worker has taken and does not run: what could not be written stopped them
+        (a full disk, a database that was away). Seen twice, so that none is caught between taking and running."""
+        missing = set(self._engine.pending(self._worker_id)) - self._active() - self._engine.active()
+        for job_id in missing & self._suspects:
+            self.give_back(job_id, "it could not go on here")
+        self._suspects = missing
+
+    def give_back(self, job_id: str, why: str) -> None:
+        """Return a job of this worker to the queue; that start does not count towards its limit."""
+        worker = self._worker_id
+        self._database.write(lambda c: self._records.requeue(c, job_id, worker, why, counted=False))
+        self._engine.give_back(job_id, worker)
+        self._database.write(self._database.announce)
+
+    def orphans(self) -> None:
+        """Give back jobs of executors nobody knows: their worker's row went before they did."""
+        known = set(self._database.read(lambda c: list(c.scalars(sa.select(workers.c.id)))))
+        for executor in self._engine.executors() - known:
+            for job_id in self._engine.pending(executor):
+                self._engine.give_back(job_id, executor)
+
+    def settle(self) -> None:
+        """End jobs the engine has ended by itself; there should be none."""
+        open_ids = self._database.read(
+            lambda c: list(c.scalars(sa.select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")))))
+        )
+        for job_id, state in self._engine.ended(open_ids).items():
+            error = JobError(type="internal", message=f"the job ended without a result ({state.lower()})")
+            where = [jobs.c.id == job_id]
+            if self._database.write(lambda c, w=where, e=error: self._records.end(c, w, "failed", e)):  # type: ignore[misc]
+                log.error("job %s was ended by the engine: %s", job_id, state)
+
+    def clear_work(self) -> None:
+        """Remove work files of jobs that have ended, left by a worker that was killed just then."""
+        there = self._library.storage.work_jobs()
+        query = sa.select(jobs.c.id).where(jobs.c.state.in_(("queued", "running")))
+        needed = set(self._database.read(lambda c: list(c.scalars(query))))
+        for job_id in there:
+            if job_id not in needed:
+                self._library.storage.clear_work(job_id)
+
+    def clear_scratch(self) -> None:
+        """Remove what workers of this folder left that were killed and never came back."""
+        known = set(self._database.read(lambda c: list(c.scalars(sa.select(workers.c.id)))))
+        for folder in self._scratch.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,288 @@
+"""The FastAPI application of one model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from tonewheel import __version__
+from tonewheel.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    ServiceBusy,
+    TonewheelError,
+    TooLarge,
+)
+from tonewheel.models.base import Family, InfoRoute, WorkRoute
+from tonewheel.serving.accept import names_audio, wanted_audio
+from tonewheel.serving.answer import JSONWithFiles, audio_response
+from tonewheel.serving.body import parse_body, read_body
+from tonewheel.serving.describe import describe
+from tonewheel.serving.edge import CALLER, Access, Edge
+from tonewheel.serving.events import EventStream
+from tonewheel.serving.faults import told
+from tonewheel.serving.host import Host
+from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
+from tonewheel.serving.openapi import ERRORS, documented, with_requests
+from tonewheel.serving.spool import Spool
+from tonewheel.serving.work import Caller, Order, Work
+
+GONE = 499  # nobody reads it; the log and the metrics do
+_DRAIN_S = 2.0  # how long the rest of a refused body is read, so that its sender gets to read the answer
+
+
+def create_app(host: Host, *, access: Access | None = None, least_deadline_s: float = 120.0) -> FastAPI:
+    """The service of `host`'s model. The model loads while the application is already listening.
+
+    `access` says who may ask (default: loopback names only, no key); `least_deadline_s` is the configured deadline.
+    """
+    metrics, spool = Metrics(host), Spool()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(host.load())
+        yield
+        loading.cancel()
+
+    app = FastAPI(
+        title=f"Tonewheel {host.family.service}", version=__version__, lifespan=lifespan, docs_url=None,
+        redoc_url=None, exception_handlers=_HANDLERS, responses=ERRORS, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.spool = spool
+    app.add_middleware(Edge, metrics=metrics, access=access or Access())
+    _add_health(app, host, metrics)
+    _add_work(app, _Desk(host, metrics, spool, least_deadline_s))
+    _add_files(app, spool)
+    _add_info(app, host)
+    with_requests(app, host.family)
+    return app
+
+
+# ── work ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Desk:
+    """Takes requests in, has them done, and words the answers."""
+
+    def __init__(self, host: Host, metrics: Metrics, spool: Spool, least_deadline_s: float) -> None:
+        self._host, self._metrics, self._spool = host, metrics, spool
+        self._least_deadline_s = least_deadline_s
+
+    @property
+    def family(self) -> Family:
+        return self._host.family
+
+    async def answer(self, request: Request, route: WorkRoute) -> Response:
+        """JSON, or the audio's bytes when `Accept` prefers them."""
+        wanted = wanted_audio(request.headers.get("accept")) if self._makes_audio else None
+        work = await self._take(request, route, wanted)
+        answer = await work.answer(gone=_gone(request))
+        if answer is None:
+            return Response(status_code=GONE)
+        if wanted is not None and answer.audio is not None:
+            return audio_response(answer)
+        return await asyncio.to_thread(JSONWithFiles, answer.body)
+
+    async def stream(self, request: Request, route: WorkRoute) -> Response:
+        """Server-sent events; links to files when `Accept` names an audio type."""
+        wanted = names_audio(request.headers.get("accept")) if self._makes_audio else None
+        work = await self._take(request, route, wanted)
+        return EventStream(work, request.scope[CALLER], self._spool if wanted else None)
+
+    async def _take(self, request: Request, route: WorkRoute, wanted: Any) -> Work:
+        """Read, check and start. Everything that can be refused is refused here, before anything is answered."""
+        caller: Caller = request.scope[CALLER]
+        try:
+            self._host.ensure_room()  # before the body: a busy service must not fill its memory with bodies
+            data = await read_body(request, self.family.max_body_bytes)
+            job_id = request.query_params.get("client_job_id")
+            body = await parse_body(route.request, data, request.headers.get("content-type", ""), job_id)
+            model = self._host.model
+            checked = await asyncio.to_thread(lambda: model.validate(route.to_request(body)))
+            return Work(self._host, self._metrics, Order(checked, body, route, wanted), caller, self._least_deadline_s)
+        except ServiceBusy as error:
+            self._metrics.refused(self._host.card.id, error)
+            raise
+
+    @property
+    def _makes_audio(self) -> bool:
+        return self._host.card.sample_rate is not None and "audio_base64" in self.family.response.model_fields
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client closes its connection; the body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _add_work(app: FastAPI, desk: _Desk) -> None:
+    family = desk.family
+    own = WorkRoute("/predict", f"Run {family.title}", family.request, family.response)
+    for route in (own, *(r for r in family.routes if isinstance(r, WorkRoute))):
+        _add_work_route(app, desk, route)
+
+    async def stream(request: Request) -> Response:
+        return await desk.stream(request, own)
+
+    extra = documented(family.request)
+    responses: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "Events"}}
+    app.post("/predict/stream", summary="Run it, told as server-sent events", openapi_extra=extra,
+             responses=responses, response_class=Response)(stream)  # fmt: skip
+
+
+def _add_work_route(app: FastAPI, desk: _Desk, route: WorkRoute) -> None:
+    async def answer(request: Request) -> Response:
+        return await desk.answer(request, route)
+
+    app.post(route.path, summary=route.summary, responses={200: {"model": route.response}},
+             openapi_extra=documented(route.request), response_model=None)(answer)  # fmt: skip
+
+
+# ── files, description, health ──────────────────────────────────────────────────────────────────
+
+
+def _add_files(app: FastAPI, spool: Spool) -> None:
+    @app.get("/v1/files/{file_id}", summary="A file a stream linked to", response_class=Response)
+    async def fetch(file_id: str) -> Response:
+        kept = spool.get(file_id)
+        headers = {"etag": f'"{kept.sha256}"', "x-content-type-options": "nosniff", "cache-control": "private"}
+        return FileResponse(kept.path, media_type=kept.media_type, filename=kept.file_name, headers=headers)
+
+    @app.delete("/v1/files/{file_id}", status_code=204, summary="Let go of it earlier", response_class=Response)
+    async def drop(file_id: str) -> Response:
+        spool.drop(file_id)
+        return Response(status_code=204)
+
+
+def _add_info(app: FastAPI, host: Host) -> None:
+    description = describe(host.family, host.card)
+
+    @app.get("/v1/metadata", summary="Endpoints, capabilities, options")
+    async def metadata() -> dict[str, Any]:
+        return description
+
+    for route in host.family.routes:
+        if isinstance(route, InfoRoute):
+            _add_info_route(app, host, route)
+
+
+def _add_info_route(app: FastAPI, host: Host, route: InfoRoute) -> None:
+    async def info() -> dict[str, Any]:
+        return await asyncio.to_thread(route.answer, host.model)
+
+    app.get(route.path, summary=route.summary)(info)
+
+
+def _add_health(app: FastAPI, host: Host, metrics: Metrics) -> None:
+    started = time.time()
+
+    @app.get("/health", summary="Whether the process answers, also while the model computes")
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "ok", "service": host.family.service, "version": __version__, "model": host.card.id,
+            "state": host.state, "busy": host.busy, "slots": host.slots, "uptime_s": round(time.time() - started, 1),
+        }  # fmt: skip
+
+    @app.get("/healthz", summary="Alive")
+    async def healthz() -> dict[str, Any]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Whether the model takes requests")
+    async def readyz(request: Request) -> Response:
+        try:
+            model = host.model
+        except NotReady as error:
+            status, body, headers = told(error, request.scope[CALLER].request_id)
+            progress = host.load_progress if host.state == "loading" else None
+            extra = {"stage": progress.stage, "fraction": progress.fraction} if progress else None
+            return JSONWithFiles({"status": host.state, "progress": extra, **body}, status, headers)
+        return JSONWithFiles(
+            {
+                "status": "ready", "service": host.family.service, "model": host.card.id, "device": model.device,
+                "dtype": model.dtype, "busy": host.busy, "slots": host.slots,
+            }
+        )  # fmt: skip
+
+    @app.get("/metrics", summary="Prometheus", response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Refusal(JSONWithFiles):
+    """An error answer. After a body that was too large the rest of it is read and dropped for a moment:
+    a connection closed over unread bytes is reset, and its sender would never see why."""
+
+    def __init__(self, error: TonewheelError, request: Request, more: dict[str, str] | None = None) -> None:
+        status, body, headers = told(error, request.scope[CALLER].request_id)
+        super().__init__(body, status, headers | (more or {}))
+        self._drain = isinstance(error, TooLarge)
+        if self._drain:
+            self.headers["connection"] = "close"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = b"".join(p for p in self.pieces if isinstance(p, bytes))
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if self._drain:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_rest(receive), _DRAIN_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _rest(receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TonewheelError)
+    return _Refusal(error, request)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405 in our shape."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:80]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        wrong: TonewheelError = MethodNotAllowed(f"{path} does not take {request.method[:20]}: use {allowed}")
+        return _Refusal(wrong, request, {"allow": allowed})
+    if error.status_code == 404:
+        return _Refusal(NotFound(f"there is nothing at {path}: GET /v1/metadata lists what there is"), request)
+    return _Refusal(InvalidRequest(str(error.detail)), request)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return _Refusal(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}", param=str(first["loc"][-1])), request)
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=GONE)
+
+
+_HANDLERS: dict[int | type[Exception], Any] = {
+    TonewheelError: _ours,
+    HTTPException: _http,
+    RequestValidationError: _invalid,
+    ClientDisconnect: _left,
+}

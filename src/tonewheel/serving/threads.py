@@ -1,0 +1,69 @@
+"""Worker threads that never keep the process from ending.
+
+The threads of `concurrent.futures` are joined at exit: one request stuck in a C library would hold the
+process for ever. These are daemons, one a slot, and live as long as the model (some models keep state a thread).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Threads:
+    """`count` daemon threads that take jobs in the order they came."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        return future
+
+    def close(self, timeout_s: float = 2.0) -> bool:
+        """Let them end; False when one is still at work after `timeout_s`."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            started = time.monotonic()
+            try:
+                result = job()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+                del result
+            del item, job, future  # or the last song would stay in memory until the next
+            if time.monotonic() - started > _LONG_S:
+                _give_back()
+
+
+_LONG_S = 0.5  # shorter work leaves little behind
+
+
+def _give_back() -> None:
+    """Have glibc return what was freed: it keeps some 100 MB after a song, for a next one that may never come."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none and needs none
+        if trim is not None:
+            trim(0)

@@ -1,0 +1,209 @@
+"""One request at work: its worker thread, its deadline, and what is heard of it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tonewheel import telemetry
+from tonewheel.audio.formats import Format
+from tonewheel.errors import DeadlineExceeded
+from tonewheel.models.base import Audio, Metadata, Model, ModelRequest, Progress, RunContext, WorkRoute
+from tonewheel.serving.answer import Answer, encode_files
+from tonewheel.serving.host import Host
+from tonewheel.serving.metrics import Metrics
+from tonewheel.telemetry import TraceContext
+
+ENCODE_FROM = 0.9  # models tell their own work as a whole; encoding what they made comes after it
+_LEAST_BETWEEN_S = 0.05  # progress told more often is told as the latest only
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asked: the ids of this request."""
+
+    request_id: str
+    trace: TraceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done: the family's request, made from `body` as sent to `route`, and the audio wanted."""
+
+    request: ModelRequest
+    body: ModelRequest
+    route: WorkRoute
+    audio_format: Format | None  # None = as the model says
+
+
+def deadline_seconds(request: ModelRequest, least_s: float, card_s: float | None) -> float:
+    """max(configured, 5 × duration + 30 s), from design.md; a model may need a longer least one."""
+    return max(least_s, card_s or 0.0, 5 * request.audio_seconds() + 30)
+
+
+class Work:
+    """A request that has taken a slot. `await work.answer()` or iterate `work.progress()` first, then answer."""
+
+    def __init__(self, host: Host, metrics: Metrics, order: Order, caller: Caller, least_deadline_s: float) -> None:
+        """Takes the slot and starts. Raises NotReady or ServiceBusy."""
+        self._host, self._metrics, self._order, self._caller = host, metrics, order, caller
+        self._loop = asyncio.get_running_loop()
+        self._limit_s = deadline_seconds(order.request, least_deadline_s, host.card.deadline_s)
+        self._latest: Progress | None = None
+        self._chunks: deque[Audio] = deque()
+        self._news = asyncio.Event()
+        self._waking = False
+        self.context = RunContext(
+            deadline=time.monotonic() + self._limit_s,
+            on_progress=self._tell,
+            on_audio=self._hear,
+            request_id=caller.request_id,
+        )
+        self._model = host.model
+        self._started = time.monotonic()
+        self._future = host.start(self._run, self.context)
+        self._future.add_done_callback(self._done)
+
+    # ── for whoever waits ──
+
+    async def answer(self, gone: Awaitable[Any] | None = None) -> Answer | None:
+        """What was made; None when the client went away (`gone` ended) before.
+
+        Raises what the work raised, DeadlineExceeded at the deadline. In every case the work is told to stop.
+        """
+        leaving = None if gone is None else asyncio.ensure_future(gone)
+        waiting: set[asyncio.Future[Any]] = {self._future, *([leaving] if leaving is not None else [])}
+        try:
+            remaining = max(0.0, self._limit_s - (time.monotonic() - self._started))
+            done, _ = await asyncio.wait(waiting, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            if self._future in done:
+                return self._future.result()
+            if done:
+                return None
+            raise self._too_late()
+        finally:
+            self.context.cancel("the client went away")
+            if leaving is not None:
+                leaving.cancel()
+
+    async def news(self, heartbeat_s: float) -> AsyncIterator[Progress | Audio | None]:
+        """Progress (the latest only, if slow to take) and audio chunks until the work ends; None = a heartbeat."""
+        told: Progress | None = None
+        while not self._future.done():
+            if not await self._wait(heartbeat_s):
+                yield None
+            while self._chunks:
+                yield self._chunks.popleft()
+            if self._latest is not None and self._latest is not told:
+                told = self._latest
+                yield told
+                await asyncio.wait({self._future}, timeout=_LEAST_BETWEEN_S)
+        while self._chunks:
+            yield self._chunks.popleft()
+
+    async def _wait(self, timeout_s: float) -> bool:
+        """Until there is news or an end (True); False when nothing came in `timeout_s`. Raises DeadlineExceeded."""
+        remaining = self._limit_s - (time.monotonic() - self._started)
+        if remaining <= 0:
+            raise self._too_late()
+        try:
+            await asyncio.wait_for(self._news.wait(), min(timeout_s, remaining))
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
+
+    def cancel(self, reason: str) -> None:
+        self.context.cancel(reason)
+
+    def _too_late(self) -> DeadlineExceeded:
+        self.context.cancel("its deadline passed")
+        return DeadlineExceeded(
+            f"the work took longer than {self._limit_s:.0f} s and was stopped: ask for less, or raise "
+            "TONEWHEEL_DEADLINE_S"
+        )
+
+    # ── in the worker thread ──
+
+    def _run(self) -> Answer:
+        order, context = self._order, self.context
+        attributes = {
+            telemetry.OPERATION: telemetry.GENERATE,
+            telemetry.PROVIDER: "tonewheel",
+            telemetry.REQUEST_MODEL: self._host.card.id,
+            telemetry.OUTPUT_TYPE: "audio" if self._host.card.sample_rate else "json",
+            telemetry.REQUEST_ID: self._caller.request_id,
+            telemetry.INPUT_CONTENT: telemetry.content(partial(_content, order.body)),
+        }
+        name = f"{telemetry.GENERATE} {self._host.card.id}"
+        with telemetry.span(name, parent=self._caller.trace, attributes=attributes) as span:
+            context.check_cancelled()
+            result = self._model.run(order.request, context)
+            fields, audio = encode_files(result, order.audio_format, self._encoding)
+            elapsed = time.monotonic() - self._started
+            metadata = self._metadata(self._model, result.seed, result.duration_s, elapsed)
+            span.set(telemetry.REQUEST_SEED, result.seed)
+            span.set(telemetry.DURATION_S, result.duration_s)
+            span.set(telemetry.REAL_TIME, metadata["real_time_factor"])
+        body = fields | dict.fromkeys(self._host.family.metadata_keys, metadata)
+        body = order.route.to_response(order.body, body)
+        return Answer(body, audio, result.seed, result.duration_s, metadata)
+
+    def _encoding(self, fraction: float) -> None:
+        self.context.progress("encode", ENCODE_FROM + (1 - ENCODE_FROM) * fraction)
+
+    def _metadata(
+        self, model: Model[Any], seed: int | None, duration_s: float | None, elapsed_s: float
+    ) -> dict[str, Any]:
+        return Metadata(
+            client_job_id=self._order.request.client_job_id,
+            trace_id=self._caller.trace.trace_id,
+            span_id=self._caller.trace.span_id,
+            request_id=self._caller.request_id,
+            model=model.card.id,
+            revision=model.card.revision or None,
+            seed=seed,
+            duration_s=duration_s,
+            elapsed_s=round(elapsed_s, 4),
+            real_time_factor=round(elapsed_s / duration_s, 4) if duration_s else None,
+            device=model.device,
+            dtype=model.dtype,
+        ).model_dump()
+
+    def _tell(self, progress: Progress) -> None:
+        self._latest = progress
+        self._wake()
+
+    def _hear(self, chunk: Audio) -> None:
+        self._chunks.append(chunk)
+        self._wake()
+
+    def _wake(self) -> None:
+        # One call into the loop until it was heard: a model that tells a thousand steps a second floods nobody.
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._woken)
+
+    def _woken(self) -> None:
+        self._waking = False
+        if self._latest is not None:
+            self._host.note(self.context, self._latest)
+        self._news.set()
+
+    def _done(self, future: asyncio.Future[Answer]) -> None:
+        self._news.set()
+        elapsed = time.monotonic() - self._started
+        error = None if future.cancelled() else future.exception()
+        duration = None if error or future.cancelled() else future.result().duration_s
+        self._metrics.worked(self._host.card.id, elapsed, duration, error)
+
+
+def _content(body: ModelRequest) -> str:
+    """The request as text for a trace that may hold it; files sent with it are left out."""
+    files = {name for name in type(body).model_fields if isinstance(getattr(body, name), bytes)}
+    return body.model_dump_json(exclude_none=True, exclude=files)[:20_000]

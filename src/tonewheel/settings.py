@@ -1,0 +1,165 @@
+"""Every setting and environment variable, typed, in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _data_dir() -> Path:
+    """Where a user's data lives on this system (XDG on Linux)."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "tonewheel"
+    base = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "tonewheel"
+
+
+class Settings(BaseSettings):
+    """Read once from `TONEWHEEL_*` environment variables (a few bear names of existing contracts)."""
+
+    model_config = SettingsConfigDict(env_prefix="TONEWHEEL_", env_ignore_empty=True)
+
+    styles_dir: Path | None = Field(default=None, description="Folder with the user's own style files (*.yaml).")
+    soundfont: Path | None = Field(
+        default=None, description="SoundFont (.sf2, .sf3) for acoustic parts, with tonewheel[soundfont]."
+    )
+
+    data_dir: Path = Field(
+        default_factory=_data_dir, description="Folder of the database, the songs made and what is in work."
+    )
+    database_url: str | None = Field(
+        default=None, description="postgresql://… for many machines. Absent = an SQLite file in the data folder."
+    )
+    storage_url: str | None = Field(
+        default=None, description="Where songs are stored: file:///FOLDER or s3://BUCKET/PREFIX. Absent = data folder."
+    )
+    aws_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias="AWS_ACCESS_KEY_ID", description="Key for s3:// storage."
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias="AWS_SECRET_ACCESS_KEY", description="Its secret."
+    )
+    aws_session_token: SecretStr | None = Field(
+        default=None, validation_alias="AWS_SESSION_TOKEN", description="For keys that are valid for a while only."
+    )
+    aws_region: str = Field(
+        default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"), description="Of s3://."
+    )
+    aws_endpoint_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        description="Base URL of an S3 server that is not Amazon's.",
+    )
+    queue_limit: int = Field(default=500, ge=0, description="Jobs that may wait; one more is refused with 429.")
+    max_starts: int = Field(default=3, ge=1, description="Starts after which a job that kills its worker is set aside.")
+    worker_dead_after_s: float = Field(
+        default=15.0, ge=2, description="A worker that has not been heard of for so long is dead; its jobs move on."
+    )
+    keep_jobs_days: float = Field(default=30.0, gt=0, description="Finished jobs are forgotten after so long.")
+    keep_songs_days: float | None = Field(
+        default=None, gt=0, description="Songs are deleted after so long. Absent = they are kept."
+    )
+    min_free_mb: float = Field(
+        default=100.0, ge=0, description="Free disk, in MB, below which no new work is taken and none is started."
+    )
+
+    # ── services (tonewheel.serving) ──
+    api_key: SecretStr | None = Field(
+        default=None, description="Key a service asks for (`Authorization: Bearer …`); needed for a public bind."
+    )
+    deadline_s: float = Field(
+        default=120.0, gt=0, description="Least deadline of a request; the real one is max(this, 5 × duration + 30 s)."
+    )
+    drain_s: float = Field(
+        default=60.0, ge=0, description="Seconds a running request may still take after SIGTERM before it is stopped."
+    )
+    allowed_hosts: str = Field(
+        default="", description="Further host names a service on loopback answers to, comma-separated."
+    )
+    trace_content: bool = Field(default=False, description="Record prompts and lyrics in traces; off for privacy.")
+
+    # ── gateway: the public API (tonewheel serve) ──
+    host: str = Field(default="127.0.0.1", description="Address the server listens on; a public one needs an API key.")
+    port: int = Field(default=8900, ge=0, le=65535, description="Port the server listens on; 0 = any free one.")
+    cors_origins: str = Field(
+        default="", description="Origins (https://…), comma-separated, whose pages may use the server. Absent = none."
+    )
+    server: str | None = Field(
+        default=None, description="A running server that `song` and `plan` use; its key is TONEWHEEL_API_KEY."
+    )
+
+    # ── fleet: which model runs where ──
+    models_dir: Path | None = Field(
+        default=None, description="Folder of pulled weights. Absent = `models` in the data folder."
+    )
+    keep_alive: str = Field(
+        default="10m",
+        description="How long an idle model stays loaded: 0, -1 (always), seconds, or such as 30m, 1h30m.",
+    )
+    load_timeout_s: float = Field(default=900.0, gt=0, description="A model not ready after so long is given up.")
+    memory_reserve_mb: float = Field(
+        default=256.0, ge=0, description="Memory of a device, in MB, that loading a model leaves free."
+    )
+    hub_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("TONEWHEEL_HUB_URL", "HF_ENDPOINT"),
+        description="Base URL that hf: models are pulled from. Absent = the one huggingface_hub names, if installed.",
+    )
+    hub_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("TONEWHEEL_HUB_TOKEN", "HF_TOKEN"),
+        description="Sent to the hub for models that ask for an account; never to where it redirects.",
+    )
+    heartmula_base_url: str | None = Field(
+        default=None,
+        validation_alias="HEARTMULA_BASE_URL",
+        description="A heartmula server to use; never told outside.",
+    )
+    heartmula_timeout_sec: float = Field(
+        default=120.0,
+        gt=0,
+        validation_alias="HEARTMULA_TIMEOUT_SEC",
+        description="Least deadline of a heartmula render; the real one is max(this, 5 × duration + 30 s).",
+    )
+    jen1_url: str | None = Field(default=None, validation_alias="JEN1_URL", description="A jen1 server to use.")
+
+    # ── jen1: names its clients already use ──
+    use_torch: bool = Field(default=False, validation_alias="USE_TORCH", description="Plan with a local causal model.")
+    jen1_model: str | None = Field(default=None, validation_alias="JEN1_MODEL", description="Which one.")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+def service_url(name: str) -> str | None:
+    """Base URL of a service that runs elsewhere (`TONEWHEEL_<NAME>_URL`, or its older name); None = it runs here."""
+    older = {"heartmula": settings().heartmula_base_url, "jen1": settings().jen1_url}.get(name)
+    url = os.environ.get(f"TONEWHEEL_{_variable(name)}_URL") or older
+    return url.rstrip("/") if url else None
+
+
+def service_key(name: str) -> str | None:
+    """API key for the service at `service_url` (`TONEWHEEL_<NAME>_KEY`)."""
+    return os.environ.get(f"TONEWHEEL_{_variable(name)}_KEY") or None
+
+
+def _variable(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name.upper())
+
+
+def models_dir() -> Path:
+    """Folder of all pulled weights."""
+    return settings().models_dir or settings().data_dir / "models"
+
+
+def weights_dir(model: str, revision: str) -> Path:
+    """Where the files of a pulled model lie; `model` is the id of its card. It may not be there yet."""
+    return models_dir() / model / (revision.replace("/", "_") or "main")

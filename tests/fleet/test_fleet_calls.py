@@ -1,0 +1,146 @@
+"""Calls of a model that runs: progress, slots, cancel, deadlines, mistakes. One fleet for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from fleet_help import (
+    InBackground,
+    alive,
+    end_at_once,
+    forget_settings,
+    install_tester,
+    pid_of,
+    quick_fleet,
+    wait_for,
+    working,
+)
+
+from tonewheel.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidRequest,
+    TonewheelError,
+    UnknownName,
+)
+from tonewheel.fleet import client
+from tonewheel.fleet.client import Fleet
+from tonewheel.fleet.records import Records
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        data_dir = install_tester(tmp_path_factory.mktemp("calls"), monkeypatch)
+        fleet = quick_fleet(Records(data_dir))
+        yield fleet
+        end_at_once(fleet)
+    forget_settings()
+
+
+def test_first_use_starts_a_process_and_the_next_uses_it(fleet: Fleet) -> None:
+    told: list[tuple[str, float]] = []
+    first = fleet.call("one", {"seconds": 0.2}, progress=lambda stage, share, eta: told.append((stage, share)))
+    assert first.fields["pid"] != os.getpid()
+    assert pid_of(fleet, "one") == first.fields["pid"]
+    assert "sleep" in {stage for stage, _ in told}
+    assert [share for _, share in told] == sorted(share for _, share in told)
+    assert {"ready", "slot", "work"} <= set(first.timings)
+
+
+def test_a_request_waits_for_the_slot(fleet: Fleet) -> None:
+    pid_of(fleet, "one")
+    first = working(fleet, 0.5)
+    second = fleet.call("one", {})
+    assert second.timings["slot"] > 0.2
+    first.result()
+
+
+def test_a_call_that_cannot_get_a_slot_in_time_is_told_busy(fleet: Fleet) -> None:
+    pid_of(fleet, "one")
+    first = working(fleet, 1.5)
+    with pytest.raises(TonewheelError, match="busy") as caught:
+        fleet.call("one", {}, deadline_s=0.4)
+    assert caught.value.type == "busy"
+    first.result()
+
+
+def test_cancel_stops_the_work_and_frees_the_slot(fleet: Fleet) -> None:
+    pid = pid_of(fleet, "one")
+    stop = threading.Event()
+    work = InBackground(lambda: fleet.call("one", {"seconds": 30}, cancelled=stop.is_set))
+    assert wait_for(lambda: fleet.records.of("one").leases() == 1)
+    time.sleep(0.2)
+    stop.set()
+    with pytest.raises(Cancelled):
+        work.result(2.0)
+    assert fleet.call("one", {}, deadline_s=3.0).fields["pid"] == pid
+
+
+def test_a_deadline_stops_the_work(fleet: Fleet) -> None:
+    pid = pid_of(fleet, "one")
+    with pytest.raises(DeadlineExceeded):
+        fleet.call("one", {"seconds": 30}, deadline_s=0.4)
+    assert fleet.call("one", {}, deadline_s=3.0).fields["pid"] == pid
+
+
+def test_mistakes_are_told_before_anything_is_started(fleet: Fleet) -> None:
+    fleet.processes.stop("one")
+    with pytest.raises(InvalidRequest, match="seconds"):
+        fleet.call("one", {"seconds": "many"})
+    with pytest.raises(UnknownName, match="did you mean"):
+        fleet.call("tow", {})
+    with pytest.raises(InvalidRequest, match="keep_alive"):
+        fleet.call("one", {}, keep_alive="a while")
+    assert fleet.records.of("one").live() is None
+
+
+def test_what_the_model_refuses_comes_back_as_our_error(fleet: Fleet) -> None:
+    with pytest.raises(InvalidRequest, match="it will not refuse") as caught:
+        fleet.call("one", {"do": "refuse"})
+    assert (caught.value.param, caught.value.retryable, caught.value.http_status) == ("do", False, 422)
+
+
+def test_stop_lets_the_running_work_finish(fleet: Fleet) -> None:
+    pid = pid_of(fleet, "one")
+    work = working(fleet, 0.8)
+    assert fleet.processes.stop("one") is not None
+    assert work.result().fields["pid"] == pid
+
+
+def test_a_process_outlives_the_thread_that_asked_for_it(fleet: Fleet) -> None:
+    # On Linux the kernel ties a child to the thread that started it.
+    pid = int(InBackground(lambda: pid_of(fleet, "one")).result())
+    time.sleep(0.2)
+    assert alive(pid)
+
+
+def test_an_event_loop_can_call_and_a_cancelled_task_stops_the_work(fleet: Fleet) -> None:
+    async def main() -> int:
+        answer = await fleet.acall("one", {})
+        task = asyncio.create_task(fleet.acall("one", {"seconds": 30}))
+        await asyncio.sleep(0.4)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        again = await fleet.acall("one", {}, deadline_s=3.0)
+        assert again.fields["pid"] == answer.fields["pid"]
+        return int(again.fields["pid"])
+
+    assert asyncio.run(main())
+
+
+def test_work_that_ignores_its_cancel_costs_the_process_not_the_slot(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_LET_GO_S", 0.5)
+    pid = pid_of(fleet, "one")
+    with pytest.raises(DeadlineExceeded):
+        fleet.call("one", {"do": "hang"}, deadline_s=0.4)
+    assert wait_for(lambda: not alive(pid), 5.0)
+    assert pid_of(fleet, "one") != pid

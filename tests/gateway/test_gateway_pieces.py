@@ -1,0 +1,132 @@
+"""Ranges, file names, variations, origins: what is decided without a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from starlette.datastructures import Headers
+
+from tonewheel.errors import Forbidden, InvalidRequest
+from tonewheel.gateway.access import gate
+from tonewheel.gateway.artifacts import RangeNotSatisfiable, byte_range, disposition
+from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
+from tonewheel.gateway.names import checked_name
+from tonewheel.gateway.orders import SongOrder, shown_key, variations
+from tonewheel.jobs import song_request
+from tonewheel.songs.planner import make_plan
+from tonewheel.songs.request import plan_request
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "part"),
+    [
+        (None, 10, None), ("bytes=0-0", 10, (0, 0)), ("bytes=3-", 10, (3, 9)), ("bytes=-3", 10, (7, 9)),
+        ("bytes=-30", 10, (0, 9)), ("BYTES = 2-99", 10, (2, 9)), ("bytes=5-2", 10, None), ("bytes=-", 10, None),
+        ("items=0-1", 10, None), ("bytes=x", 10, None), ("bytes=0-" + "9" * 40, 10, None),
+    ],
+)  # fmt: skip
+def test_ranges_are_read_as_http_says(given: str | None, size: int, part: tuple[int, int] | None) -> None:
+    assert byte_range(given, size) == part
+
+
+@pytest.mark.parametrize("given", ["bytes=10-", "bytes=-0", "bytes=0-1,3-4"])
+def test_ranges_that_cannot_be_had(given: str) -> None:
+    with pytest.raises(RangeNotSatisfiable):
+        byte_range(given, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("song.mp3", 'attachment; filename="song.mp3"'),
+        ("../../etc/passwd", 'attachment; filename="passwd"'),
+        ('a";\r\nX: y.mp3', "attachment; filename=\"a____X_ y.mp3\"; filename*=UTF-8''a%22%3B%0D%0AX%3A%20y.mp3"),
+        ("Größe.mp3", "attachment; filename=\"Gr__e.mp3\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.mp3"),
+    ],
+)
+def test_download_names_break_no_header_and_no_folder(name: str, said: str) -> None:
+    found = disposition(name)
+    assert "\r" not in found and "\n" not in found
+    assert found == said
+
+
+def test_variations_of_a_plan_change_its_seed() -> None:
+    plan = make_plan(plan_request(narrative="x y z", duration_s=10, seed=1))
+    three = variations(song_request(plan=plan), 3)
+    assert three[0].plan == plan
+    assert len({r.plan.seed for r in three if r.plan}) == 3
+    assert variations(song_request(narrative="a", seed=None), 2)[1].seed is None
+
+
+def test_an_order_is_a_song_request_and_more() -> None:
+    order = SongOrder(narrative="a", variations=4, priority=1, seed=2)
+    assert order.request().to_dict() == {"narrative": "a", "seed": 2}
+
+
+def test_keys_are_shown_as_they_were_sent() -> None:
+    assert shown_key("local abc 0/1") == "abc"
+    assert shown_key("name my-song 2") == "my-song"
+    assert shown_key(None) is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "job_" + "a" * 22, "ü", "x" * 129])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        checked_name(name)
+
+
+def test_a_style_is_never_sung_and_lyrics_are_told_from_prompts() -> None:
+    one = MusicGeneration(prompt="warm synthwave", tags=["dark", "slow"], style="80s").order()
+    assert (one.prompt, one.lyrics) == ("80s, dark, slow, warm synthwave", None)
+    two = MusicGeneration(prompt="I walk\nalone", style="folk").order()
+    assert (two.prompt, two.lyrics) == ("folk", "I walk\nalone")
+    long = " ".join(["word"] * 21)
+    assert MusicGeneration(input=long).order().lyrics == long
+    assert MusicGeneration(input=" ".join(["word"] * 20)).order().lyrics is None
+    assert one.format == "wav" and one.duration_s == 30
+    with pytest.raises(InvalidRequest):
+        MusicGeneration().order()
+
+
+def test_the_orchestrators_options_reach_the_order() -> None:
+    order = ComposeRequest(narrative="x", duration=20, options={"genre": "folk", "mood": "sad", "seed": 3}).order()
+    assert (order.style, order.moods, order.seed, order.duration_s) == ("folk", ("sad",), 3, 20)
+    song = {"title": "T", "tempo": 90, "sections": [{"label": "Verse", "duration_s": 20, "lyrics": ["a"]}]}
+    given = ComposeRequest(narrative="x", options={"generatedSong": song}).order()
+    assert given.plan is not None and given.plan.title == "T"
+
+
+def test_origins_are_named_one_by_one() -> None:
+    named = gate(public=False, origins="https://a.example, http://b.example:81")
+    headers = {"host": "localhost:8900", "origin": "https://a.example"}
+    named.check("POST", "/v1/songs", Headers(headers))
+    with pytest.raises(Forbidden):
+        named.check("POST", "/v1/songs", Headers(headers | {"origin": "https://c.example"}))
+    for wrong in ("*", "https://*.example", "a.example", "https://a.example/x"):
+        with pytest.raises(InvalidRequest):
+            gate(public=False, origins=wrong)
+    with pytest.raises(Forbidden):
+        gate(public=True, more_hosts="music.example").check("GET", "/", Headers({"host": "evil.example"}))
+    gate(public=True).check("GET", "/", Headers({"host": "music.example"}))
+
+
+def test_help_loads_no_server() -> None:
+    code = (
+        "import sys; import tonewheel.cli.main; "
+        "heavy = {'fastapi', 'uvicorn', 'sqlalchemy', 'dbos', 'numpy', 'httpx', 'tonewheel.gateway.app'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_the_process_that_watches_stays_small() -> None:
+    code = (
+        "import sys; import tonewheel.gateway.supervise; "
+        "heavy = {'fastapi', 'uvicorn', 'sqlalchemy', 'dbos', 'numpy', 'httpx'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,93 @@
+"""The OpenAPI document: complete, with examples, and no request made from it finds a fault of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+
+from tonewheel.gateway.access import Gate
+from tonewheel.gateway.app import create_app
+from tonewheel.gateway.backend import Backend
+from tonewheel.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    backend = Backend.open(Settings(data_dir=tmp_path_factory.mktemp("schema"), queue_limit=30))
+    yield create_app(backend, Gate(None, None))
+    backend.close()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def test_every_route_is_described_with_an_example(app: FastAPI) -> None:
+    document = app.openapi()
+    found = list(operations(document))
+    assert len(found) >= 25
+    for method, path, operation in found:
+        where = f"{method} {path}"
+        assert operation["summary"], where
+        if method in ("post", "put"):
+            content = operation["requestBody"]["content"]["application/json"]
+            assert content.get("example") or content.get("examples"), where
+        if "204" not in operation["responses"]:
+            contents = [c for r in operation["responses"].values() for c in r.get("content", {}).items()]
+            assert any("example" in c or kind.startswith(("audio/", "application/octet")) for kind, c in contents), (
+                where
+            )
+        assert {"4XX", "5XX"} <= set(operation["responses"]), where
+
+
+def test_the_examples_of_the_document_are_accepted(app: FastAPI) -> None:
+    async def ask() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8900", timeout=60) as client:
+            for method, path, operation in operations(app.openapi()):
+                if method != "post" or path.startswith("/services") or path in ("/compose", "/v1/music/generations"):
+                    continue
+                for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+                    answer = await client.post(path, json=example["value"])
+                    assert answer.status_code in (200, 202), (path, answer.text)
+
+    asyncio.run(ask())
+
+
+# Those that wait for a worker, which there is none here, and those that start a model's process.
+_LEFT_OUT = r"^/(compose|v1/music/generations|services/.*)$"
+
+
+def test_no_request_made_from_the_document_finds_a_fault_of_ours(app: FastAPI) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app).exclude(path_regex=_LEFT_OUT)
+    asked = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+            def ask(case: schemathesis.Case) -> None:
+                nonlocal asked
+                answer = case.call()
+                asked += 1
+                fault = answer.status_code >= 500 and (case.path, answer.status_code) != ("/readyz", 503)
+                assert not fault, (case.method, case.path, case.body, answer.text)
+                if answer.status_code >= 400:
+                    assert list(answer.json()) in (["detail"], ["status", "detail"]), answer.text
+
+            with suppress(Unsatisfiable):
+                ask()
+    assert asked > 80

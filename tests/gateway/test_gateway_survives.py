@@ -1,0 +1,132 @@
+"""Processes die; what was accepted is done, once. Real servers, real kills."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from served import NARRATIVE, Served, command, serving
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+def gateway_of(served: Served) -> int:
+    return next(p.pid for p in psutil.Process(served.process.pid).children() if "tonewheel.gateway" in p.cmdline())
+
+
+def workers_of(served: Served) -> list[int]:
+    return [p.pid for p in psutil.Process(served.process.pid).children() if "worker" in p.cmdline()]
+
+
+def _alive(served: Served) -> int:
+    for _ in range(50):
+        try:
+            return httpx.get(f"{served.url}/livez", timeout=20).status_code
+        except httpx.ReadError:  # it reached the old one while that was dying
+            time.sleep(0.02)
+    return 0
+
+
+def once(served: Served, job: dict[str, object]) -> None:
+    """The job ended done: one song, one end, and its events are without gaps."""
+    done = served.wait(job)
+    assert done["state"] == "done", done
+    told = served.client.get(f"/v1/jobs/{job['id']}/events").text
+    kinds = re.findall(r"^event: (\w+)$", told, re.MULTILINE)
+    numbers = [int(n) for n in re.findall(r"^id: (\d+)$", told, re.MULTILINE)]
+    assert kinds.count("done") == 1 and kinds[-1] == "done"
+    assert numbers == list(range(1, len(numbers) + 1))
+    songs = served.client.get("/v1/songs").json()["songs"]
+    assert [s["job_id"] for s in songs].count(job["id"]) == 1
+    assert served.client.get(served.client.get(done["song_url"]).json()["audio_url"]).status_code == 200
+
+
+def test_jobs_outlive_the_gateway_and_the_worker(tmp_path: Path) -> None:
+    with serving(tmp_path, TONEWHEEL_WORKER_DEAD_AFTER_S="3") as served:
+        job = served.order(duration_s=20, seed=1)
+        served.wait(job, lambda j: j["state"] == "running" and j["fraction"] > 0.05)
+        before = gateway_of(served)
+        os.kill(before, signal.SIGKILL)
+        # The listening socket is held by the parent: a new connection waits for the new gateway, it is not refused.
+        served.client = httpx.Client(base_url=served.url, timeout=30)
+        assert _alive(served) == 200
+        assert gateway_of(served) != before
+        once(served, job)
+        assert served.job(job["id"])["attempts"] == 1  # the gateway's death was none of the worker's business
+
+        job = served.order(duration_s=20, seed=2)
+        served.wait(job, lambda j: j["state"] == "running" and j["fraction"] > 0.05)
+        before_worker = workers_of(served)
+        os.kill(before_worker[0], signal.SIGKILL)
+        once(served, job)
+        assert served.job(job["id"])["attempts"] == 2
+        assert workers_of(served) != before_worker
+        log = (tmp_path / "log").read_text()
+        assert "worker 1 ended (signal 9)" in log and "gateway ended (signal 9)" in log
+
+
+def test_a_power_cut_loses_no_job_and_leaves_no_process(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        job = served.order(duration_s=20)
+        served.wait(job, lambda j: j["state"] == "running" and j["fraction"] > 0.05)
+        family = psutil.Process(served.process.pid).children(recursive=True)
+        served.stop()
+        _gone, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive
+    with serving(tmp_path) as served:
+        once(served, job)
+
+
+def test_sigterm_ends_everything_and_gives_running_work_back(tmp_path: Path) -> None:
+    with serving(tmp_path, TONEWHEEL_DRAIN_S="0") as served:
+        job = served.order(duration_s=200)
+        served.wait(job, lambda j: j["state"] == "running")
+        with httpx.stream("GET", served.url + job["events_url"], timeout=30) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            family = psutil.Process(served.process.pid).children(recursive=True)
+            began = time.monotonic()
+            served.process.send_signal(signal.SIGTERM)
+            list(lines)  # the stream ends by itself, it is not cut off
+        assert served.process.wait(timeout=40) == 0
+        assert time.monotonic() - began < 35
+        assert not psutil.wait_procs(family, timeout=5)[1]
+    with serving(tmp_path, "--workers", "0") as served:
+        assert served.job(job["id"])["state"] == "queued"
+
+
+def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
+    with serving(tmp_path / "a", "--workers", "0") as served:
+        port = served.url.rpartition(":")[2]
+        ran = command("serve", "--port", port, "--data-dir", str(tmp_path / "b"))
+    assert ran.returncode == 2
+    assert "is taken" in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_a_song_by_the_command_line_through_a_server(server: Served, tmp_path: Path) -> None:
+    target = tmp_path / "n.mp3"
+    options = ["--server", server.url, "-d", "10", "--seed", "6", "-o", str(target), "--midi", "--stems", "--plan"]
+    ran = command("song", NARRATIVE, *options, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert target.stat().st_size > 50_000
+    assert (tmp_path / "n.mid").read_bytes().startswith(b"MThd")
+    assert list((tmp_path / "n-stems").glob("*.flac"))
+    here = command("plan", NARRATIVE, "-d", "10", "--seed", "6", "--as", "json").stdout
+    there = command("plan", NARRATIVE, "-d", "10", "--seed", "6", "--as", "json", TONEWHEEL_SERVER=server.url).stdout
+    assert here == there
+    again = command("song", NARRATIVE, *options)
+    assert again.returncode == 2 and "exists already" in again.stderr
+    wrong = command(
+        "song", NARRATIVE, "--server", server.url, "--style", "no such style", "-o", str(tmp_path / "x.mp3")
+    )
+    assert wrong.returncode == 2 and "no such style" in wrong.stderr
+    nobody = command("song", NARRATIVE, "--server", "http://127.0.0.1:9", "-o", str(tmp_path / "x.mp3"))
+    assert nobody.returncode == 1 and "cannot be reached" in nobody.stderr
+    assert not (tmp_path / "x.mp3").exists()
