@@ -360,6 +360,14 @@ def test_a_stream_tells_progress_in_order_and_ends_with_the_same_answer(dawdler:
     assert set(result) == set(plain)
 
 
+def test_the_last_news_of_every_stage_is_told_however_fast_it_went(dawdler: Service) -> None:
+    with dawdler.client.stream("POST", "/predict/stream", json={"steps": 200}) as answer:
+        told = [(data["stage"], data["fraction"]) for name, data in events(answer) if name == "progress"]
+    last = dict(told)
+    assert list(last) == ["start", "steps", "encode"]
+    assert last == {"start": 0.0, "steps": round(0.9 * 199 / 200, 4), "encode": 1.0}
+
+
 def test_a_model_that_streams_sends_its_audio_before_the_result(dawdler: Service) -> None:
     body = {"steps": 4, "step_s": 0.02, "stream": True}
     with dawdler.client.stream("POST", "/predict/stream", json=body) as answer:

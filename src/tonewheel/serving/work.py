@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
@@ -20,7 +21,8 @@ from tonewheel.serving.metrics import Metrics
 from tonewheel.telemetry import TraceContext
 
 ENCODE_FROM = 0.9  # models tell their own work as a whole; encoding what they made comes after it
-_LEAST_BETWEEN_S = 0.05  # progress told more often is told as the latest only
+_LEAST_BETWEEN_S = 0.05  # progress told more often is told as the latest of each stage only
+_MOST_UNTOLD = 64  # stages; a model that invents a name a step must not fill the memory of a slow listener's work
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def deadline_seconds(request: ModelRequest, least_s: float, card_s: float | None
 
 
 class Work:
-    """A request that has taken a slot. `await work.answer()` or iterate `work.progress()` first, then answer."""
+    """A request that has taken a slot. `await work.answer()` or iterate `work.news()` first, then answer."""
 
     def __init__(self, host: Host, metrics: Metrics, order: Order, caller: Caller, least_deadline_s: float) -> None:
         """Takes the slot and starts. Raises NotReady or ServiceBusy."""
@@ -55,6 +57,8 @@ class Work:
         self._loop = asyncio.get_running_loop()
         self._limit_s = deadline_seconds(order.request, least_deadline_s, host.card.deadline_s)
         self._latest: Progress | None = None
+        self._untold: dict[str, Progress] = {}  # stage → the latest of it, in the order they were told
+        self._lock = threading.Lock()
         self._chunks: deque[Audio] = deque()
         self._news = asyncio.Event()
         self._waking = False
@@ -92,19 +96,28 @@ class Work:
                 leaving.cancel()
 
     async def news(self, heartbeat_s: float) -> AsyncIterator[Progress | Audio | None]:
-        """Progress (the latest only, if slow to take) and audio chunks until the work ends; None = a heartbeat."""
-        told: Progress | None = None
+        """Progress and audio chunks until the work ends; None = a heartbeat.
+
+        The last progress of every stage is always told; what came before it is left out where it came too fast.
+        """
         while not self._future.done():
             if not await self._wait(heartbeat_s):
                 yield None
             while self._chunks:
                 yield self._chunks.popleft()
-            if self._latest is not None and self._latest is not told:
-                told = self._latest
-                yield told
+            if untold := self._take_untold():
+                for progress in untold:
+                    yield progress
                 await asyncio.wait({self._future}, timeout=_LEAST_BETWEEN_S)
         while self._chunks:
             yield self._chunks.popleft()
+        for progress in self._take_untold():
+            yield progress
+
+    def _take_untold(self) -> list[Progress]:
+        with self._lock:
+            untold, self._untold = self._untold, {}
+        return list(untold.values())
 
     async def _wait(self, timeout_s: float) -> bool:
         """Until there is news or an end (True); False when nothing came in `timeout_s`. Raises DeadlineExceeded."""
@@ -177,6 +190,11 @@ class Work:
 
     def _tell(self, progress: Progress) -> None:
         self._latest = progress
+        with self._lock:
+            self._untold.pop(progress.stage, None)  # a stage come back to stands where it was last
+            self._untold[progress.stage] = progress
+            if len(self._untold) > _MOST_UNTOLD:
+                del self._untold[next(iter(self._untold))]
         self._wake()
 
     def _hear(self, chunk: Audio) -> None:
