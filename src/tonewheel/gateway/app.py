@@ -22,10 +22,10 @@ from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.document import with_bodies
 from tonewheel.gateway.metrics import GatewayMetrics
 from tonewheel.gateway.routes import artifacts, contracts, health, jobs, models, plans, services, songs
-from tonewheel.serving.app import _HANDLERS, _http, _Refusal
 from tonewheel.serving.edge import Edge
 from tonewheel.serving.metrics import Metrics
 from tonewheel.serving.openapi import ERRORS
+from tonewheel.serving.refusals import HANDLERS, Refusal, from_http
 
 _ROOMS = (songs, jobs, plans, artifacts, models, contracts, services, health)
 _THREADS = 48  # they wait for the database and the disk, they do not compute
@@ -67,18 +67,18 @@ def create_app(backend: Backend, gate: Gate | None = None) -> FastAPI:
 
 def _handlers() -> dict[int | type[Exception], Any]:
     """Those of every service, and what only the gateway has to say."""
-    return {**_HANDLERS, HTTPException: _not_here, RangeNotSatisfiable: _not_in_range, QueueFull: _full}
+    return {**HANDLERS, HTTPException: _not_here, RangeNotSatisfiable: _not_in_range, QueueFull: _full}
 
 
 async def _not_here(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 404:
         missing = NotFound(f"there is nothing at {request.url.path[:80]}: GET /openapi.json lists what there is")
-        return _Refusal(missing, request)
+        return Refusal(missing, request)
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods(request))
         wrong = MethodNotAllowed(f"{request.url.path[:80]} does not take {request.method[:20]}: use {allowed}")
-        return _Refusal(wrong, request, {"allow": allowed})
-    answer: Response = await _http(request, error)
+        return Refusal(wrong, request, {"allow": allowed})
+    answer: Response = await from_http(request, error)
     return answer
 
 
@@ -93,9 +93,9 @@ def _methods(request: Request) -> list[str]:
 
 async def _full(request: Request, error: Exception) -> Response:
     assert isinstance(error, QueueFull)
-    return _Refusal(error, request, {"x-queue-position": str(error.position)})
+    return Refusal(error, request, {"x-queue-position": str(error.position)})
 
 
 async def _not_in_range(request: Request, error: Exception) -> Response:
     assert isinstance(error, RangeNotSatisfiable)
-    return _Refusal(error, request, {"content-range": f"bytes */{error.size}"})
+    return Refusal(error, request, {"content-range": f"bytes */{error.size}"})

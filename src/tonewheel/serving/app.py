@@ -5,26 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
 
 from tonewheel import __version__
 from tonewheel.errors import (
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
     NotReady,
     ServiceBusy,
-    TonewheelError,
-    TooLarge,
 )
 from tonewheel.models.base import Family, InfoRoute, WorkRoute
 from tonewheel.serving.accept import names_audio, wanted_audio
@@ -37,11 +28,9 @@ from tonewheel.serving.faults import told
 from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
 from tonewheel.serving.openapi import ERRORS, documented, with_requests
+from tonewheel.serving.refusals import GONE, HANDLERS, client_left
 from tonewheel.serving.spool import Spool
 from tonewheel.serving.work import Caller, Order, Work
-
-GONE = 499  # nobody reads it; the log and the metrics do
-_DRAIN_S = 2.0  # how long the rest of a refused body is read, so that its sender gets to read the answer
 
 
 def create_app(host: Host, *, access: Access | None = None, least_deadline_s: float = 120.0) -> FastAPI:
@@ -59,7 +48,7 @@ def create_app(host: Host, *, access: Access | None = None, least_deadline_s: fl
 
     app = FastAPI(
         title=f"Tonewheel {host.family.service}", version=__version__, lifespan=lifespan, docs_url=None,
-        redoc_url=None, exception_handlers=_HANDLERS, responses=ERRORS, redirect_slashes=False,
+        redoc_url=None, exception_handlers=HANDLERS, responses=ERRORS, redirect_slashes=False,
     )  # fmt: skip
     app.state.spool = spool
     app.add_middleware(Edge, metrics=metrics, access=access or Access())
@@ -89,7 +78,7 @@ class _Desk:
         """JSON, or the audio's bytes when `Accept` prefers them."""
         wanted = wanted_audio(request.headers.get("accept")) if self._makes_audio else None
         work = await self._take(request, route, wanted)
-        answer = await work.answer(gone=_gone(request))
+        answer = await work.answer(gone=client_left(request.receive))
         if answer is None:
             return Response(status_code=GONE)
         if wanted is not None and answer.audio is not None:
@@ -120,12 +109,6 @@ class _Desk:
     @property
     def _makes_audio(self) -> bool:
         return self._host.card.sample_rate is not None and "audio_base64" in self.family.response.model_fields
-
-
-async def _gone(request: Request) -> None:
-    """Ends when the client closes its connection; the body has been read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _add_work(app: FastAPI, desk: _Desk) -> None:
@@ -219,70 +202,3 @@ def _add_health(app: FastAPI, host: Host, metrics: Metrics) -> None:
     @app.get("/metrics", summary="Prometheus", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-
-# ── errors ──────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Refusal(JSONWithFiles):
-    """An error answer. After a body that was too large the rest of it is read and dropped for a moment:
-    a connection closed over unread bytes is reset, and its sender would never see why."""
-
-    def __init__(self, error: TonewheelError, request: Request, more: dict[str, str] | None = None) -> None:
-        status, body, headers = told(error, request.scope[CALLER].request_id)
-        super().__init__(body, status, headers | (more or {}))
-        self._drain = isinstance(error, TooLarge)
-        if self._drain:
-            self.headers["connection"] = "close"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        body = b"".join(p for p in self.pieces if isinstance(p, bytes))
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        if self._drain:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(_rest(receive), _DRAIN_S)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _rest(receive: Receive) -> None:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
-
-
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TonewheelError)
-    return _Refusal(error, request)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405 in our shape."""
-    assert isinstance(error, HTTPException)
-    path = request.url.path[:80]
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        wrong: TonewheelError = MethodNotAllowed(f"{path} does not take {request.method[:20]}: use {allowed}")
-        return _Refusal(wrong, request, {"allow": allowed})
-    if error.status_code == 404:
-        return _Refusal(NotFound(f"there is nothing at {path}: GET /v1/metadata lists what there is"), request)
-    return _Refusal(InvalidRequest(str(error.detail)), request)
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return _Refusal(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}", param=str(first["loc"][-1])), request)
-
-
-async def _left(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=GONE)
-
-
-_HANDLERS: dict[int | type[Exception], Any] = {
-    TonewheelError: _ours,
-    HTTPException: _http,
-    RequestValidationError: _invalid,
-    ClientDisconnect: _left,
-}

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from tonewheel.models.base import Audio, Progress
 from tonewheel.serving.answer import Answer, File, chunks, json_pieces
 from tonewheel.serving.faults import told
+from tonewheel.serving.refusals import client_left
 from tonewheel.serving.spool import Spool, linked
 from tonewheel.serving.work import Caller, Work
 
@@ -37,7 +38,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         telling = asyncio.ensure_future(self._tell(send))
-        leaving = asyncio.ensure_future(_gone(receive))
+        leaving = asyncio.ensure_future(client_left(receive))
         try:
             await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if telling.done():
@@ -94,11 +95,6 @@ class EventStream(Response):
             return head | {"audio_base64": base64.b64encode(data).decode()}
         kept = await asyncio.to_thread(self._spool.put, File(data, "application/octet-stream", f"{index}.pcm"))
         return head | kept.link()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _progress(news: Progress) -> dict[str, Any]:

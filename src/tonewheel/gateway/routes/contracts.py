@@ -24,7 +24,7 @@ from tonewheel.jobs import Job
 from tonewheel.library import Song
 from tonewheel.models.base import RunContext
 from tonewheel.models.jen1.contract import Jen1Request, Jen1Response
-from tonewheel.serving.app import GONE
+from tonewheel.serving.refusals import GONE, client_left
 from tonewheel.settings import service_key, service_url, settings
 
 router = APIRouter(tags=["contracts"])
@@ -149,7 +149,7 @@ async def _made(request: Request, order: SongOrder, key: str | None, timeout_s: 
     backend = backend_of(request)
     job = await _ordered(request, order, key)
     waiting = asyncio.ensure_future(ended(backend, job.id, timeout_s))
-    leaving = asyncio.ensure_future(_gone(request))
+    leaving = asyncio.ensure_future(client_left(request.receive))
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
@@ -166,12 +166,6 @@ async def _made(request: Request, order: SongOrder, key: str | None, timeout_s: 
 
 def _is_done(waiting: asyncio.Future[Job]) -> bool:
     return waiting.done() and not waiting.cancelled() and waiting.exception() is None
-
-
-async def _gone(request: Request) -> None:
-    """Ends when the client closes its connection; the body has been read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 # ── the planner ─────────────────────────────────────────────────────────────────────────────────
