@@ -7,6 +7,8 @@ NARRATIVE ?= An old lighthouse keeper counts the waves every night. The ships st
 DURATION ?= 60
 STYLE ?=
 SONG ?= song.mp3
+# Installed before anything that asks for some torch, so that pip takes the build it finds for this machine.
+TORCH ?= torch==2.13.0
 
 .PHONY: song test lint bench clean
 
@@ -30,6 +32,7 @@ $(VENV)/.base: pyproject.toml
 $(VENV)/.dev: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Tonewheel with its test tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $(VENV)/.base $@
 
