@@ -22,7 +22,7 @@ import os, time
 import numpy as np
 from typing import Annotated, Literal
 from pydantic import BaseModel, Field
-from tonewheel.errors import InvalidRequest, OutOfMemory
+from tonewheel.errors import ConsentRequired, InvalidRequest, OutOfMemory
 from tonewheel.models.base import (Audio, Blob, Card, Family, InfoRoute, Metadata, Model, ModelRequest, Result, Seed,
                                    Upload, WorkRoute)
 
@@ -54,8 +54,10 @@ class Dawdler(Model[Ask]):
     def load(self, context):
         for i in range(int(os.environ.get("DAWDLER_LOAD_STEPS", "0"))):
             context.progress("weights", i / 100); time.sleep(0.1)
-        if os.environ.get("DAWDLER_LOAD_FAILS"):
-            raise OutOfMemory("the model needs 9 GB and 1 GB is free")
+        match os.environ.get("DAWDLER_LOAD_FAILS"):
+            case "memory": raise OutOfMemory("the model needs 9 GB and 1 GB is free")
+            case "licence": raise ConsentRequired("its licence asks for a yes")
+            case "fault": raise ValueError("secret detail /etc/passwd")
     def validate(self, request):
         if request.prompt == "forbidden":
             raise InvalidRequest("this prompt is refused", param="prompt")

@@ -34,13 +34,28 @@ def test_while_the_model_loads_it_is_alive_but_not_ready(plugins: Path, tmp_path
         assert running.post().status_code == 200
 
 
-def test_a_model_that_cannot_be_loaded_says_why_and_stays_alive(plugins: Path, tmp_path: Path) -> None:
-    with service("dawdler", tmp_path, ready=False, PYTHONPATH=str(plugins), DAWDLER_LOAD_FAILS="1") as running:
-        running.wait("state", "failed")
+@pytest.mark.parametrize(
+    ("why", "kind", "retryable", "says"),
+    [
+        ("memory", "out_of_memory", True, "needs 9 GB"),
+        ("licence", "consent_required", False, "asks for a yes"),
+        ("fault", "internal", False, "error id"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_says_why_and_stays_alive(
+    plugins: Path, tmp_path: Path, why: str, kind: str, retryable: bool, says: str
+) -> None:
+    with service("dawdler", tmp_path, ready=False, PYTHONPATH=str(plugins), DAWDLER_LOAD_FAILS=why) as running:
+        running.wait("state", "failed", 30)
         ready = running.get("/readyz")
-        assert "needs 9 GB" in error_of(ready, 503, "not_ready")["message"]
+        told = error_of(ready, 503, kind)
+        assert says in told["message"] and told["retryable"] is retryable
         assert ready.json()["status"] == "failed"
-        assert "needs 9 GB" in error_of(running.post(), 503, "not_ready")["message"]
+        assert "passwd" not in ready.text
+        assert told.get("error_id", "") in running.log.read_text()
+        assert ("error_id" in told) is (why == "fault")
+        refused = error_of(running.post(), 503, "not_ready")
+        assert says in refused["message"] and refused["retryable"] is retryable
         assert running.get("/health").status_code == 200
 
 

@@ -24,7 +24,7 @@ from tonewheel.serving.body import parse_body, read_body
 from tonewheel.serving.describe import describe
 from tonewheel.serving.edge import CALLER, Access, Edge
 from tonewheel.serving.events import EventStream
-from tonewheel.serving.faults import told
+from tonewheel.serving.faults import detail, told
 from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
 from tonewheel.serving.openapi import ERRORS, documented, with_requests
@@ -188,7 +188,10 @@ def _add_health(app: FastAPI, host: Host, metrics: Metrics) -> None:
         try:
             model = host.model
         except NotReady as error:
-            status, body, headers = told(error, request.scope[CALLER].request_id)
+            request_id = request.scope[CALLER].request_id
+            status, body, headers = told(error, request_id)
+            if host.fault is not None and host.state == "failed":  # the fleet raises what loading raised
+                body = {"detail": detail(host.fault, request_id, host.fault_id)}
             progress = host.load_progress if host.state == "loading" else None
             extra = {"stage": progress.stage, "fraction": progress.fraction} if progress else None
             return JSONWithFiles({"status": host.state, "progress": extra, **body}, status, headers)

@@ -25,14 +25,19 @@ def as_tonewheel(error: BaseException) -> TonewheelError:
     return TonewheelError("an internal error: it was logged under the error id given here")
 
 
-def detail(error: TonewheelError, request_id: str) -> dict[str, Any]:
-    """The `detail` of an error body. A real fault (500) gets an error id; the log has it too."""
+def new_error_id() -> str:
+    """What a real fault is found by in the log."""
+    return secrets.token_hex(8)
+
+
+def detail(error: TonewheelError, request_id: str, error_id: str | None = None) -> dict[str, Any]:
+    """The `detail` of an error body. A real fault (500) gets an error id, `error_id` or a new one."""
     shape: dict[str, Any] = {"type": error.type, "message": error.message}
     if error.param is not None:
         shape["param"] = error.param
     shape |= {"retryable": error.retryable, "request_id": request_id}
     if error.http_status == 500:
-        shape["error_id"] = secrets.token_hex(8)
+        shape["error_id"] = error_id or new_error_id()
     return shape
 
 

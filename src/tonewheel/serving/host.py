@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from tonewheel.errors import NotReady, ServiceBusy, TonewheelError
 from tonewheel.models.base import Card, Family, Model, Progress, RunContext
-from tonewheel.serving.faults import as_tonewheel
+from tonewheel.serving.faults import as_tonewheel, new_error_id
 from tonewheel.serving.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Host:
         self.card = card
         self.state: State = "loading"
         self.fault: TonewheelError | None = None  # why loading failed
+        self.fault_id = new_error_id()  # what the log has it under, once there is one
         self.load_seconds: float | None = None
         self.load_progress: Progress | None = None
         self.slots = card.concurrency
@@ -49,7 +50,10 @@ class Host:
             self._model = await asyncio.wrap_future(self._threads.submit(self._load))
         except Exception as error:  # whatever a model may raise: it is told by /readyz and in the log
             self.fault = as_tonewheel(error)
-            log.error("model %s could not be loaded: %s", self.card.id, self.fault.message, exc_info=error)
+            log.error(
+                "error id %s: model %s could not be loaded: %s", self.fault_id, self.card.id, self.fault.message,
+                exc_info=error,
+            )  # fmt: skip
             self._enter("failed")
             return
         self.load_seconds = time.monotonic() - started
@@ -72,7 +76,9 @@ class Host:
     def model(self) -> Model[Any]:
         """The loaded model. Raises NotReady, saying why it is not there."""
         if self.state == "failed" and self.fault is not None:
-            raise NotReady(f"model {self.card.id} could not be loaded: {self.fault.message}", retry_after_s=30)
+            failed = NotReady(f"model {self.card.id} could not be loaded: {self.fault.message}", retry_after_s=30)
+            failed.retryable = self.fault.retryable
+            raise failed
         if self.state == "draining":
             raise self._stopping()
         if self._model is None:
