@@ -1,0 +1,24 @@
+"""Checkpoints that tests of models share, each made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def musicgen_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`musicgen_checkpoint("mono")`: the folder of a tiny checkpoint named in `musicgen_checkpoints.RECIPES`."""
+    import musicgen_checkpoints
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            recipe = musicgen_checkpoints.RECIPES[name]
+            made[name] = musicgen_checkpoints.make(tmp_path_factory.mktemp("musicgen") / name, recipe)
+        return made[name]
+
+    return folder
