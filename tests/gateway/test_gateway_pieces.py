@@ -10,11 +10,11 @@ from starlette.datastructures import Headers
 
 from tonewheel.errors import Forbidden, InvalidRequest
 from tonewheel.gateway.access import gate
-from tonewheel.gateway.artifacts import RangeNotSatisfiable, byte_range, disposition
 from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.jobs import song_request
+from tonewheel.serving.ranges import RangeNotSatisfiable, byte_range, disposition
 from tonewheel.songs.planner import make_plan
 from tonewheel.songs.request import plan_request
 

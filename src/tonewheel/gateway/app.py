@@ -17,7 +17,6 @@ from starlette.routing import Match
 from tonewheel import __version__
 from tonewheel.errors import MethodNotAllowed, NotFound, QueueFull
 from tonewheel.gateway.access import Gate
-from tonewheel.gateway.artifacts import RangeNotSatisfiable
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.document import with_bodies
 from tonewheel.gateway.metrics import GatewayMetrics
@@ -67,7 +66,7 @@ def create_app(backend: Backend, gate: Gate | None = None) -> FastAPI:
 
 def _handlers() -> dict[int | type[Exception], Any]:
     """Those of every service, and what only the gateway has to say."""
-    return {**HANDLERS, HTTPException: _not_here, RangeNotSatisfiable: _not_in_range, QueueFull: _full}
+    return {**HANDLERS, HTTPException: _not_here, QueueFull: _full}
 
 
 async def _not_here(request: Request, error: Exception) -> Response:
@@ -94,8 +93,3 @@ def _methods(request: Request) -> list[str]:
 async def _full(request: Request, error: Exception) -> Response:
     assert isinstance(error, QueueFull)
     return Refusal(error, request, {"x-queue-position": str(error.position)})
-
-
-async def _not_in_range(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RangeNotSatisfiable)
-    return Refusal(error, request, {"content-range": f"bytes */{error.size}"})

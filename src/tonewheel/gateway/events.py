@@ -10,7 +10,7 @@ from contextlib import suppress
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from tonewheel.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, NotReady, TonewheelError
+from tonewheel.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, NotReady, TonewheelError, Unavailable
 from tonewheel.gateway.backend import Backend
 from tonewheel.jobs import Job, JobError, JobEvent
 from tonewheel.serving.events import HEARTBEAT_S
@@ -19,18 +19,23 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _RETRY_MS = 1000
 
 
-async def event_stream(backend: Backend, job_id: str, after: int) -> Response:
+async def event_stream(backend: Backend, job_id: str, after: int, *, head: bool = False) -> Response:
     """Events from after event `after` until the job has ended; 204 (which tells an EventSource to stay away)
-    when it has and there is nothing more. Raises NotFound."""
+    when it has and there is nothing more; `head` = only what would be said before the first. Raises NotFound."""
     job = await asyncio.to_thread(backend.store.get, job_id)
     if job.ended and not await asyncio.to_thread(backend.store.events_after, job_id, after):
         return Response(status_code=204)
+    if head:
+        said = Response(media_type="text/event-stream", headers=_HEADERS)
+        del said.headers["content-length"]  # GET would say none either
+        return said
     return StreamingResponse(_frames(backend, job_id, after), media_type="text/event-stream", headers=_HEADERS)
 
 
 async def _frames(backend: Backend, job_id: str, after: int) -> AsyncIterator[bytes]:
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    with suppress(NotFound):  # it was forgotten meanwhile
+    # It was forgotten meanwhile, or the database went away: the client comes again and is told, or gets the rest.
+    with suppress(NotFound, Unavailable):
         while not backend.stopping.is_set():  # when the server ends, the client comes again and gets the rest
             async for event in backend.feed.follow(job_id, after=after, idle_s=HEARTBEAT_S):
                 if event is None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse
 from starlette.responses import PlainTextResponse
 
 from tonewheel import __version__
@@ -28,7 +27,9 @@ from tonewheel.serving.faults import detail, told
 from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
 from tonewheel.serving.openapi import ERRORS, documented, with_requests
-from tonewheel.serving.refusals import GONE, HANDLERS, client_left
+from tonewheel.serving.presence import client_left
+from tonewheel.serving.ranges import Stored, file_response
+from tonewheel.serving.refusals import GONE, HANDLERS
 from tonewheel.serving.spool import Spool
 from tonewheel.serving.work import Caller, Order, Work
 
@@ -139,10 +140,12 @@ def _add_work_route(app: FastAPI, desk: _Desk, route: WorkRoute) -> None:
 
 def _add_files(app: FastAPI, spool: Spool) -> None:
     @app.get("/v1/files/{file_id}", summary="A file a stream linked to", response_class=Response)
-    async def fetch(file_id: str) -> Response:
+    async def fetch(request: Request, file_id: str) -> Response:
         kept = spool.get(file_id)
-        headers = {"etag": f'"{kept.sha256}"', "x-content-type-options": "nosniff", "cache-control": "private"}
-        return FileResponse(kept.path, media_type=kept.media_type, filename=kept.file_name, headers=headers)
+        stored = Stored(
+            kept.file_name, kept.media_type, kept.size_bytes, kept.sha256, "private", lambda: spool.open(kept)
+        )
+        return await file_response(stored, request)
 
     @app.delete("/v1/files/{file_id}", status_code=204, summary="Let go of it earlier", response_class=Response)
     async def drop(file_id: str) -> Response:

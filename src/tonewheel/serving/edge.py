@@ -25,6 +25,7 @@ from tonewheel.serving.work import Caller
 from tonewheel.telemetry import TraceContext
 
 CALLER = "tonewheel.caller"  # where in the ASGI scope the caller is found
+_ASKED = "tonewheel.asked"  # and the method, where it is told to the application as another one
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPEN = frozenset({"/health", "/healthz", "/readyz"})  # asked by load balancers, which have no key
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -83,6 +84,11 @@ def request_id_of(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def asked_method(scope: Scope) -> str:
+    """The method as the client sent it: HEAD is told to the application as GET, which some answers cost much for."""
+    return str(scope.get(_ASKED, scope["method"]))
+
+
 class Edge:
     """ASGI middleware around a whole service."""
 
@@ -95,7 +101,7 @@ class Edge:
             return
         if scope["method"] == "HEAD":
             # The same answer; the server leaves its body out, as it sees HEAD in its own scope.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", _ASKED: "HEAD"}
         headers = Headers(scope=scope)
         request_id, parent = request_id_of(headers), TraceContext.parse(headers.get("traceparent"))
         method, path = scope["method"], scope["path"]

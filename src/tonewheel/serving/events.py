@@ -6,15 +6,17 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tonewheel.models.base import Audio, Progress
 from tonewheel.serving.answer import Answer, File, chunks, json_pieces
 from tonewheel.serving.faults import told
-from tonewheel.serving.refusals import client_left
+from tonewheel.serving.presence import while_here
 from tonewheel.serving.spool import Spool, linked
 from tonewheel.serving.work import Caller, Work
 
@@ -37,16 +39,11 @@ class EventStream(Response):
         self._work, self._caller, self._spool = work, caller, spool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        telling = asyncio.ensure_future(self._tell(send))
-        leaving = asyncio.ensure_future(client_left(receive))
         try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if telling.done():
-                telling.result()
+            with suppress(ClientDisconnect):
+                await while_here(receive, self._tell(send))
         finally:
             self._work.cancel("the client went away")
-            telling.cancel()
-            leaving.cancel()
 
     async def _tell(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -16,6 +16,7 @@ from tonewheel.errors import InvalidRequest, MethodNotAllowed, NotFound, Tonewhe
 from tonewheel.serving.answer import JSONWithFiles
 from tonewheel.serving.edge import CALLER
 from tonewheel.serving.faults import told
+from tonewheel.serving.ranges import RangeNotSatisfiable
 
 GONE = 499  # nobody reads it; the log and the metrics do
 _DRAIN_S = 2.0  # how long the rest of a refused body is read, so that its sender gets to read the answer
@@ -40,12 +41,6 @@ class Refusal(JSONWithFiles):
             with suppress(TimeoutError):
                 await asyncio.wait_for(_rest(receive), _DRAIN_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def client_left(receive: Receive) -> None:
-    """Ends when the client closes its connection; the body has been read before."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _rest(receive: Receive) -> None:
@@ -83,7 +78,13 @@ async def _left(_request: Request, _error: Exception) -> Response:
     return Response(status_code=GONE)
 
 
+async def _not_in_range(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RangeNotSatisfiable)
+    return Refusal(error, request, {"content-range": f"bytes */{error.size}"})
+
+
 HANDLERS: dict[int | type[Exception], Any] = {
+    RangeNotSatisfiable: _not_in_range,
     TonewheelError: _ours,
     HTTPException: from_http,
     RequestValidationError: _invalid,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tonewheel.errors import NotFound
 from tonewheel.serving.answer import File
@@ -80,6 +80,14 @@ class Spool:
         if kept is None:
             raise NotFound("there is no such file: results are kept ten minutes", param="id")
         return kept
+
+    @staticmethod
+    def open(kept: Kept) -> BinaryIO:
+        """The bytes. Raises NotFound when it was let go of a moment ago."""
+        try:
+            return kept.path.open("rb")
+        except FileNotFoundError:
+            raise NotFound("there is no such file any more", param="id") from None
 
     def drop(self, name: str) -> None:
         kept = self.get(name)

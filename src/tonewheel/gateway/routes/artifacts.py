@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -34,6 +33,4 @@ async def fetch(
     request: Request, artifact_id: Annotated[str, Path(description="From a song.", examples=[doc.ARTIFACT_ID])]
 ) -> Response:
     """Ids are opaque and never paths. HEAD, Range, If-Range and If-None-Match work as they should."""
-    library = backend_of(request).library
-    artifact = await asyncio.to_thread(library.artifact, artifact_id)
-    return await artifact_response(library, artifact, request.headers)
+    return await artifact_response(backend_of(request).library, artifact_id, request)

@@ -24,7 +24,7 @@ from tonewheel.jobs import Job
 from tonewheel.library import Song
 from tonewheel.models.base import RunContext
 from tonewheel.models.jen1.contract import Jen1Request, Jen1Response
-from tonewheel.serving.refusals import GONE, client_left
+from tonewheel.serving.presence import while_here
 from tonewheel.settings import service_key, service_url, settings
 
 router = APIRouter(tags=["contracts"])
@@ -52,8 +52,8 @@ async def generations(request: Request) -> Response:
     key = idempotency_key(request.headers)
     asked = await body_of(request, MusicGeneration, strict=False)
     timeout_s = max(settings().heartmula_timeout_sec, 5 * asked.duration + 30)
-    song = await _made(request, asked.order(), key, timeout_s)
-    return Response(status_code=GONE) if song is None else doc.json_answer(MusicGenerated.of(song[1], asked))
+    _, song = await _made(request, asked.order(), key, timeout_s)
+    return doc.json_answer(MusicGenerated.of(song, asked))
 
 
 @router.get("/audio/{file}", summary="The audio of a generation", dependencies=[needs("read")], response_class=Response,
@@ -63,11 +63,7 @@ async def audio(
     request: Request, file: Annotated[str, Path(description="As told.", examples=[f"{doc.ARTIFACT_ID}.wav"])]
 ) -> Response:
     """With Range, as `/v1/artifacts/{id}`."""
-    library = backend_of(request).library
-    artifact = await asyncio.to_thread(library.artifact, file.partition(".")[0])
-    if not artifact.media_type.startswith("audio/"):
-        raise NotFound("there is no such audio", param="file")
-    return await artifact_response(library, artifact, request.headers)
+    return await artifact_response(backend_of(request).library, file.partition(".")[0], request, only="audio/")
 
 
 @router.post(
@@ -129,7 +125,7 @@ async def compose(request: Request) -> Response:
     asked = await body_of(request, ComposeRequest, strict=False)
     timeout_s = max(settings().deadline_s, 5 * asked.duration + 30)
     made = await _made(request, asked.order(), key, timeout_s)
-    return Response(status_code=GONE) if made is None else doc.json_answer(Composed.of(*made))
+    return doc.json_answer(Composed.of(*made))
 
 
 # ── ordering and waiting ────────────────────────────────────────────────────────────────────────
@@ -141,31 +137,21 @@ async def _ordered(request: Request, order: SongOrder, key: str | None) -> Job:
     return made[0]
 
 
-async def _made(request: Request, order: SongOrder, key: str | None, timeout_s: float) -> tuple[Job, Song] | None:
-    """The job and its song when it is done; None when the client went away.
+async def _made(request: Request, order: SongOrder, key: str | None, timeout_s: float) -> tuple[Job, Song]:
+    """The job and its song when it is done. Raises ClientDisconnect when nobody waits for it any more.
 
     Nobody knows the job's id when nobody waits any more: then it is cancelled, unless a key finds it again.
     """
     backend = backend_of(request)
     job = await _ordered(request, order, key)
-    waiting = asyncio.ensure_future(ended(backend, job.id, timeout_s))
-    leaving = asyncio.ensure_future(client_left(request.receive))
     try:
-        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            return None
-        job = waiting.result()
-        assert job.song_id is not None
-        return job, await asyncio.to_thread(backend.library.get, job.song_id)
-    finally:
-        waiting.cancel()
-        leaving.cancel()
-        if key is None and not backend.stopping.is_set() and not _is_done(waiting):
+        job = await while_here(request.receive, ended(backend, job.id, timeout_s))
+    except BaseException:
+        if key is None and not backend.stopping.is_set():
             await asyncio.shield(asyncio.to_thread(Desk(backend).cancel, [job.id]))
-
-
-def _is_done(waiting: asyncio.Future[Job]) -> bool:
-    return waiting.done() and not waiting.cancelled() and waiting.exception() is None
+        raise
+    assert job.song_id is not None
+    return job, await asyncio.to_thread(backend.library.get, job.song_id)
 
 
 # ── the planner ─────────────────────────────────────────────────────────────────────────────────

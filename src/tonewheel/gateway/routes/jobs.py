@@ -14,6 +14,7 @@ from tonewheel.gateway.events import event_stream, last_event_id
 from tonewheel.gateway.routes import backend_of
 from tonewheel.gateway.views import JobPageView, JobView, job_view
 from tonewheel.jobs.types import JobState
+from tonewheel.serving.edge import asked_method
 
 router = APIRouter(tags=["jobs"])
 
@@ -74,4 +75,5 @@ async def follow(
     after: Annotated[int | None, Query(ge=0, le=10**9, description="Like Last-Event-ID, which goes first.")] = None,
 ) -> Response:
     """Numbered from 1 without gaps, so that a connection that broke is taken up where it was (`Last-Event-ID`)."""
-    return await event_stream(backend_of(request), job_id, last_event_id(request, after))
+    head = asked_method(request.scope) == "HEAD"
+    return await event_stream(backend_of(request), job_id, last_event_id(request, after), head=head)

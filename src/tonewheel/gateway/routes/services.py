@@ -7,10 +7,13 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from typing import Annotated
+from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, Path, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from tonewheel.errors import Cancelled, NotFound, TooLarge, Unavailable
 from tonewheel.gateway import document as doc
@@ -18,6 +21,8 @@ from tonewheel.gateway.auth import needs
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.models import ServiceAddress
 from tonewheel.gateway.routes import backend_of, caller_of
+from tonewheel.serving.edge import asked_method
+from tonewheel.serving.presence import while_here
 
 router = APIRouter(tags=["services"])
 
@@ -28,6 +33,7 @@ _NOT_PASSED = frozenset({
     "upgrade", "host", "authorization", "x-api-key", "xi-api-key", "cookie", "set-cookie", "server", "date", "origin",
     "x-request-id", "traceparent", "location", "forwarded", "x-forwarded-for", "x-forwarded-host",
 })  # fmt: skip
+_PLAIN = "/:@!$&'()*+,;=~"  # besides letters, digits, - . _ (RFC 3986 §3.3)
 Name = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$", description="A service or a model, such as composer.")
 ]
@@ -68,16 +74,23 @@ async def drop(request: Request, name: Name, path: Rest) -> Response:
 async def _pass_on(request: Request, name: str, path: str) -> Response:
     if any(part in (".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
         raise NotFound("there is no such address", param="path")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise _too_large()
     held = _Held(backend_of(request), name)
     address = await held.open()
+    read = asyncio.Event()  # the body: it goes on while we listen for the client
     try:
-        return await _exchange(request, name, path, held, address)
+        return await while_here(request.receive, _exchange(request, name, path, held, address, read), read)
     except BaseException:
-        await held.close()
+        await asyncio.shield(held.close())
         raise
 
 
-async def _exchange(request: Request, name: str, path: str, held: _Held, address: ServiceAddress) -> Response:
+async def _exchange(
+    request: Request, name: str, path: str, held: _Held, address: ServiceAddress, read: asyncio.Event
+) -> Response:
+    method = asked_method(request.scope)
     caller = caller_of(request)
     headers = [(k, v) for k, v in request.headers.items() if k not in _NOT_PASSED]
     headers += [("x-request-id", caller.request_id), ("traceparent", caller.trace.traceparent())]
@@ -85,9 +98,12 @@ async def _exchange(request: Request, name: str, path: str, held: _Held, address
     timeout = httpx.Timeout(None, connect=10.0)  # the service has deadlines of its own
     client = httpx.AsyncClient(base_url=address.url, timeout=timeout, trust_env=False, follow_redirects=False)
     held.files.push_async_callback(client.aclose)
-    url = httpx.URL(path=f"/{path}", query=request.url.query.encode())
-    body = _body(request) if request.method == "POST" else None
-    asked = client.build_request(request.method, client.base_url.join(url), headers=headers, content=body)
+    # Quoted here: httpx takes no control characters, which a path may hold as much as anything.
+    url = httpx.URL(path=f"/{quote(path, safe=_PLAIN)}", query=request.url.query.encode())
+    body = _body(request, read) if method == "POST" else None
+    if body is None:
+        read.set()
+    asked = client.build_request(method, client.base_url.join(url), headers=headers, content=body)
     try:
         answer = await client.send(asked, stream=True)
     except httpx.ConnectError:
@@ -99,7 +115,7 @@ async def _exchange(request: Request, name: str, path: str, held: _Held, address
     passed["x-content-type-options"] = "nosniff"
     if address.private and "json" in answer.headers.get("content-type", ""):
         return await _without_url(answer, name, held, address, passed)
-    return StreamingResponse(_pieces(answer, held), answer.status_code, passed)
+    return _Passed(answer, held, passed)
 
 
 async def _without_url(
@@ -114,21 +130,42 @@ async def _without_url(
     return Response(data, answer.status_code, kept)
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request, read: asyncio.Event) -> AsyncIterator[bytes]:
     size = 0
     async for piece in request.stream():
         size += len(piece)
         if size > MAX_BODY_BYTES:
-            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes: send less", param="body")
+            raise _too_large()
         yield piece
+    read.set()
 
 
-async def _pieces(answer: httpx.Response, held: _Held) -> AsyncIterator[bytes]:
-    try:
-        async for piece in answer.aiter_raw():
-            yield piece
-    finally:
-        await asyncio.shield(held.close())
+def _too_large() -> TooLarge:
+    return TooLarge(f"the body is larger than {MAX_BODY_BYTES:,} bytes: send less", param="body")
+
+
+class _Passed(Response):
+    """The answer of a service, piece by piece. Its process is let go of in every case; when the client goes away,
+    the connection to it is closed, which stops what it is doing."""
+
+    def __init__(self, answer: httpx.Response, held: _Held, headers: dict[str, str]) -> None:
+        super().__init__(None, answer.status_code, headers)
+        if "content-length" not in answer.headers:
+            del self.headers["content-length"]
+        self._answer, self._held = answer, held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with contextlib.suppress(ClientDisconnect):
+                await while_here(receive, self._send(send))
+        finally:
+            await asyncio.shield(self._held.close())
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for piece in self._answer.aiter_raw():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Held:
