@@ -1,0 +1,93 @@
+"""From logits to tokens: guidance, temperature, top-k, top-p and the draw, each request with its own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from tonewheel.engine.randomness import uniform
+from tonewheel.engine.request import Sampling
+
+Guidance = Literal["logits", "log_probabilities"]
+Adjust = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a batch's settings ask for, known on the host: work that nobody asked for is left out."""
+
+    most: int  # the largest top-k; 0 = somebody wants all tokens
+    nucleus: bool  # somebody has a top-p below 1
+    drawn: bool  # somebody does not want just the likeliest token
+
+    @classmethod
+    def of(cls, settings: Iterable[Sampling], bucket: int = 1) -> Need:
+        """`bucket`: round top-k up, so that few different batches (CUDA graphs) are met."""
+        drawing = [s for s in settings if s.do_sample]
+        tops = [s.top_k for s in drawing]
+        most = 0 if not tops or 0 in tops else -(-max(tops) // bucket) * bucket
+        return cls(most, any(s.top_p < 1 for s in drawing), bool(drawing))
+
+
+class Sampler:
+    """The settings of all slots as tensors [slots] on the device, and the drawing itself."""
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        # Double precision makes a draw the same whatever top-k its neighbours have: the rounding of sums over more or
+        # fewer zeros is 1e-16, not 1e-7. Apple's GPUs have none.
+        self._exact = torch.float32 if device.type == "mps" else torch.float64
+        self.temperature = torch.ones(slots, device=device)
+        self.top_k = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.top_p = torch.ones(slots, dtype=self._exact, device=device)
+        self.scale = torch.ones(slots, device=device)
+        self.greedy = torch.zeros(slots, dtype=torch.bool, device=device)
+        self.seed = torch.zeros(slots, dtype=torch.int64, device=device)
+
+    def set(self, slot: int, s: Sampling) -> None:
+        """A slot's settings, from its next step on."""
+        self.temperature[slot] = s.temperature
+        self.top_k[slot] = s.top_k
+        self.top_p[slot] = s.top_p
+        self.scale[slot] = s.guidance_scale
+        self.greedy[slot] = not s.do_sample
+        self.seed[slot] = s.seed
+
+    def guide(self, conditional: torch.Tensor, unconditional: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Classifier-free guidance: u + scale (c - u), [B, K, V]. Exactly c where both are one row."""
+        scale = self.scale[slots][:, None, None]
+        return torch.where(scale == 1, conditional, unconditional + scale * (conditional - unconditional))
+
+    def draw(
+        self, logits: torch.Tensor, slots: torch.Tensor, steps: torch.Tensor, codebooks: torch.Tensor, need: Need
+    ) -> torch.Tensor:
+        """Tokens [B, K] of logits [B, K, V] (float32; -inf = not allowed) at `steps` [B] for `codebooks` [K]."""
+        likeliest = logits.argmax(-1)
+        if not need.drawn:
+            return likeliest
+        scaled = logits / self.temperature[slots][:, None, None]
+        size = scaled.shape[-1]
+        order = None
+        if 0 < need.most < size:
+            scaled, order = scaled.topk(need.most, dim=-1)  # a partial selection, sorted
+        elif need.nucleus or need.most:
+            scaled, order = scaled.sort(dim=-1, descending=True)
+        weights = scaled.to(self._exact).softmax(-1)
+        if order is not None:
+            top_k = self.top_k[slots][:, None, None]
+            rank = torch.arange(scaled.shape[-1], device=scaled.device)
+            weights = weights.masked_fill((top_k > 0) & (rank >= top_k), 0)
+            if need.nucleus:  # a token stays while those before it do not hold top-p yet
+                share = weights / weights.sum(-1, keepdim=True)
+                before = share.cumsum(-1) - share
+                weights = weights.masked_fill((before >= self.top_p[slots][:, None, None]) & (rank > 0), 0)
+        sums = weights.cumsum(-1)
+        wanted = uniform(self.seed[slots], steps, codebooks, self._exact)[..., None] * sums[..., -1:]
+        # The first whose sum lies above: a token of no weight has the sum of the one before it and is never met,
+        # except past the last one, where rounding could point.
+        last = (weights > 0).to(torch.int8).cumsum(-1, dtype=torch.int32).argmax(-1, keepdim=True)
+        at = torch.minimum(torch.searchsorted(sums, wanted, right=True), last)
+        drawn = (at if order is None else order.gather(-1, at)).squeeze(-1)
+        return torch.where(self.greedy[slots][:, None], likeliest, drawn)

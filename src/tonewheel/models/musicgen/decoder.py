@@ -1,0 +1,336 @@
+"""MusicGen's transformer on the engine: mono, stereo and melody checkpoints.
+
+Architecture: Copet et al. 2023, "Simple and Controllable Music Generation", arXiv:2306.05284; names of tensors
+as in the checkpoints of transformers' `MusicgenForConditionalGeneration` and `MusicgenMelodyForConditionalGeneration`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import embedding, gelu, layer_norm, linear, relu
+
+from tonewheel.engine import pattern
+from tonewheel.engine.cache import KeyValueCache
+from tonewheel.engine.cross import CrossCache
+from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.engine.model import Batch, CacheShape, FrameModel, Sample
+from tonewheel.engine.request import GenerationRequest
+from tonewheel.errors import ModelBroken
+
+Weights = Callable[[str], torch.Tensor]
+"""Name → tensor, in the wanted type and on the wanted device. Raises ModelBroken with the name of what is missing."""
+
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"gelu": gelu, "relu": relu}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MusicgenPrompt:
+    """What a request is conditioned on; all None = unconditional.
+
+    `text`, `negative` [n, text width]: the text encoder's states of the prompt and of what is not wanted.
+    `melody` [frames, chroma]: one-hot chroma (melody checkpoints only).
+    """
+
+    text: torch.Tensor | None = None
+    negative: torch.Tensor | None = None
+    melody: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderShape:
+    """The part of a checkpoint's config.json that decides how the decoder is built."""
+
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int  # entries of a codebook; the id after the last one is the padding
+    codebooks: int
+    channels: int
+    activation: str
+    text_width: int
+    max_positions: int
+    chroma: int = 0  # kinds of chroma; 0 = no melody checkpoint
+    chroma_frames: int = 0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> DecoderShape:
+        """From a config.json as a mapping. Raises ModelBroken."""
+        try:
+            decoder, text = config["decoder"], config["text_encoder"]
+            melody = config.get("model_type") == "musicgen_melody"
+            return cls(
+                layers=decoder["num_hidden_layers"], width=decoder["hidden_size"],
+                heads=decoder["num_attention_heads"], vocabulary=decoder["vocab_size"],
+                codebooks=decoder["num_codebooks"], channels=decoder.get("audio_channels", 1),
+                activation=decoder.get("activation_function", "gelu"), text_width=text["d_model"],
+                max_positions=decoder.get("max_position_embeddings", 2048),
+                chroma=config.get("num_chroma", 12) if melody else 0,
+                chroma_frames=config.get("chroma_length", 235) if melody else 0,
+            )  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ModelBroken(f"config.json is not one of a MusicGen checkpoint: {error} is missing") from error
+
+    @property
+    def head_size(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        """Mono: one step more each codebook; stereo: left and right, interleaved, run together."""
+        return tuple(k // 2 if self.channels == 2 else k for k in range(self.codebooks))
+
+    @property
+    def cache(self) -> CacheShape:
+        return CacheShape(self.layers, self.heads, self.head_size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Norm:
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return layer_norm(x, (x.shape[-1],), self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cross:
+    norm: _Norm
+    query: Linear
+    keys_values: torch.Tensor  # [2 · width, width], used once a request
+    out: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    norm: _Norm
+    query_key_value: Linear
+    out: Linear
+    cross: _Cross | None
+    feed_norm: _Norm
+    feed_in: Linear
+    feed_out: Linear
+
+
+class MusicgenDecoder(FrameModel[MusicgenPrompt]):
+    """`weights` is asked once for every tensor that is needed; joined ones (q, k, v) are made layer by layer."""
+
+    def __init__(
+        self,
+        shape: DecoderShape,
+        weights: Weights,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        linear: Callable[[torch.Tensor], Linear] = make_linear,
+    ) -> None:
+        if shape.activation not in _ACTIVATIONS:
+            raise ModelBroken(f"config.json: activation_function {shape.activation!r} is not known to this decoder")
+        self.shape, self.device, self.dtype = shape, device, dtype
+        self.codebooks, self.delays, self.pad = shape.codebooks, shape.delays, shape.vocabulary
+        self.cache_shape, self.max_positions = shape.cache, shape.max_positions
+        self._activation = _ACTIVATIONS[shape.activation]
+        self._table = positions_table(shape.max_positions, shape.width).to(device, dtype)
+        inner = "decoder.model.decoder"
+        codebooks = range(shape.codebooks)
+        self._tokens = torch.cat([weights(f"{inner}.embed_tokens.{k}.weight") for k in codebooks])
+        self._offsets = torch.arange(shape.codebooks, device=device) * (shape.vocabulary + 1)
+        self._layers = [self._layer(f"{inner}.layers.{n}", weights, linear) for n in range(shape.layers)]
+        self._norm = _norm(weights, f"{inner}.layer_norm")
+        self._heads = linear(torch.cat([weights(f"decoder.lm_heads.{k}.weight") for k in codebooks]))
+        self._from_text = self._projection(weights, "enc_to_dec_proj", shape.text_width)
+        self._from_chroma = self._projection(weights, "audio_enc_to_dec_proj", shape.chroma) if shape.chroma else None
+        self._texts = CrossCache(self.cache_shape, 0, dtype, device)
+        self._prefixes: dict[int, torch.Tensor] = {}  # slot → [branches, n, width], until it is filled
+        self._looking: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    # ── joining ──
+
+    def open(self, slots: int) -> None:
+        self._texts = CrossCache(self.cache_shape, 2 * slots, self.dtype, self.device)
+
+    def branches(self, request: GenerationRequest) -> int:
+        """Without anything to be guided by, both branches are the same and one does."""
+        prompt: MusicgenPrompt = request.prompt
+        nothing = prompt.text is None and prompt.negative is None and prompt.melody is None
+        return 1 if nothing else super().branches(request)
+
+    def prefix(self, request: GenerationRequest) -> tuple[int, ...]:
+        length = request.started
+        if self.shape.chroma:
+            length += self.shape.chroma_frames + _text_length(request.prompt)
+        return (length,) * self.branches(request)
+
+    def admit(self, slot: int, request: GenerationRequest) -> None:
+        prompt: MusicgenPrompt = request.prompt
+        branches = self.branches(request)
+        texts = (prompt.text, prompt.negative)[:branches]
+        before: list[torch.Tensor] = []  # of what goes before the codes, [branches, n, width]
+        if self.shape.chroma:
+            before.append(self._conditions(prompt, branches))
+        else:
+            for branch, text in enumerate(texts):
+                self._put_text(2 * slot + branch, text)
+        if request.started:
+            plan = pattern.laid_out(request.start, request.frames, self.delays, self.pad).to(self.device)
+            columns = torch.cat([torch.full_like(plan[:, :1], self.pad), plan[:, : request.started - 1]], dim=1)
+            before.append(self._embedded(columns.t())[None].expand(branches, -1, -1))
+        if before:
+            self._prefixes[slot] = torch.cat(before, dim=1)
+        self._looking = None
+
+    def release(self, slot: int) -> None:
+        self._prefixes.pop(slot, None)
+        for row in (2 * slot, 2 * slot + 1):
+            self._texts.clear(row)
+        self._looking = None
+
+    def variant(self, slots: list[int]) -> tuple[bool, bool, int]:
+        texts = self._texts.lengths
+        return any(texts[2 * s] for s in slots), any(texts[2 * s + 1] for s in slots), self._texts.positions
+
+    def _put_text(self, row: int, text: torch.Tensor | None) -> None:
+        """Keys and values of a text, once; without text the row is left out of cross-attention altogether: its keys
+        and values would be zero, and what it saw, too."""
+        self._texts.clear(row)
+        if text is None:
+            return
+        states = self._projected(text)
+        heads, size = self.shape.heads, self.shape.head_size
+        both = [linear(states, layer.cross.keys_values) for layer in self._layers if layer.cross is not None]
+        split = torch.stack(both).view(self.shape.layers, -1, 2, heads, size).permute(2, 0, 3, 1, 4)
+        self._texts.put(row, split[0], split[1])
+
+    def _projected(self, text: torch.Tensor) -> torch.Tensor:
+        return self._from_text(text.to(self.device, self.dtype))
+
+    def _conditions(self, prompt: MusicgenPrompt, branches: int) -> torch.Tensor:
+        """Melody checkpoints: chroma and text stand before the codes [branches, n, width]. No melody is chroma 0
+        throughout; no text is zeros (transformers, `_prepare_encoder_hidden_states_kwargs_for_generation`)."""
+        shape = self.shape
+        assert self._from_chroma is not None
+        none = torch.zeros(shape.chroma_frames, shape.chroma, device=self.device, dtype=self.dtype)
+        none[:, 0] = 1
+        heard = none
+        if prompt.melody is not None:
+            times = -(-shape.chroma_frames // len(prompt.melody))
+            heard = prompt.melody.to(self.device, self.dtype).repeat(times, 1)[: shape.chroma_frames]
+        length = _text_length(prompt)
+        rows = []
+        for chroma, text in ((heard, prompt.text), (none, prompt.negative))[:branches]:
+            words = torch.zeros(length, shape.width, device=self.device, dtype=self.dtype)
+            if text is not None:
+                words[: len(text)] = self._projected(text)
+            rows.append(torch.cat([self._from_chroma(chroma), words]))
+        return torch.stack(rows)
+
+    # ── filling a prefix ──
+
+    def prefill(self, slot: int, cache: KeyValueCache, start: int, stop: int) -> None:
+        prefix = self._prefixes[slot]
+        x = prefix[:, start:stop] + self._table[start:stop]
+        rows, count, width = x.shape
+        heads, size = self.shape.heads, self.shape.head_size
+        for n, layer in enumerate(self._layers):
+            flat = layer.query_key_value(layer.norm(x).view(rows * count, width))
+            query, key, value = flat.view(rows, count, 3, heads, size).permute(2, 0, 3, 1, 4)
+            seen = cache.extend(n, 2 * slot, start, query, key, value)
+            x = x + layer.out(seen.transpose(1, 2).reshape(rows * count, width)).view_as(x)
+            if layer.cross is not None:
+                for branch in range(rows):
+                    if self._texts.lengths[2 * slot + branch]:
+                        asked = layer.cross.query(layer.cross.norm(x[branch])).view(count, heads, size)
+                        found = self._texts.attend_many(n, asked.transpose(0, 1), 2 * slot + branch)
+                        x[branch] += layer.cross.out(found.transpose(0, 1).reshape(count, width))
+            x = x + self._fed(layer, x.view(rows * count, width)).view_as(x)
+        if stop >= prefix.shape[1]:
+            del self._prefixes[slot]
+
+    # ── a step ──
+
+    def step(self, tokens: torch.Tensor, batch: Batch, cache: KeyValueCache, sample: Sample) -> None:
+        x = self._embedded(tokens)[batch.owner] + self._table[batch.positions.clamp(max=len(self._table) - 1)]
+        looking, looked_rows = self._lookers(batch)
+        count, width = x.shape
+        heads, size = self.shape.heads, self.shape.head_size
+        for n, layer in enumerate(self._layers):
+            query, key, value = layer.query_key_value(layer.norm(x)).view(count, 3, heads, size).unbind(1)
+            x = x + layer.out(cache.attend(n, query, key, value, batch).view(count, width))
+            if layer.cross is not None and len(looking):
+                some = x[looking]
+                asked = layer.cross.query(layer.cross.norm(some)).view(-1, heads, size)
+                found = self._texts.attend(n, asked, looked_rows, batch.visible is not None)
+                x[looking] = some + layer.cross.out(found.reshape(-1, width))
+            x = x + self._fed(layer, x)
+        logits = self._heads(self._norm(x)).view(count, self.codebooks, self.shape.vocabulary)
+        sample(logits)
+
+    def _lookers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows that look at a text, and their rows of the text cache. Found anew when somebody joins or leaves."""
+        if batch.visible is not None:
+            both = any(self._texts.lengths[1::2])
+            none = not any(self._texts.lengths)
+            looking = batch.conditional[:0] if none else self._texts.looking(batch, both=both)
+            return looking, batch.rows[looking]
+        if self._looking is None or self._looking[0] is not batch.rows:
+            self._looking = batch.rows, self._texts.looking(batch, both=True)
+        looking = self._looking[1]
+        return looking, batch.rows[looking]
+
+    def _embedded(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Codes [B, K] → [B, width], summed over the codebooks."""
+        return embedding(tokens + self._offsets, self._tokens).sum(1)
+
+    def _fed(self, layer: _Layer, x: torch.Tensor) -> torch.Tensor:
+        return layer.feed_out(self._activation(layer.feed_in(layer.feed_norm(x))))
+
+    # ── building ──
+
+    def _layer(self, name: str, weights: Weights, linear: Callable[[torch.Tensor], Linear]) -> _Layer:
+        own = [weights(f"{name}.self_attn.{kind}_proj.weight") for kind in "qkv"]
+        cross = None
+        if not self.shape.chroma:
+            other = f"{name}.encoder_attn"
+            cross = _Cross(
+                _norm(weights, f"{name}.encoder_attn_layer_norm"),
+                linear(weights(f"{other}.q_proj.weight")),
+                torch.cat([weights(f"{other}.k_proj.weight"), weights(f"{other}.v_proj.weight")]),
+                linear(weights(f"{other}.out_proj.weight")),
+            )
+        return _Layer(
+            _norm(weights, f"{name}.self_attn_layer_norm"),
+            linear(torch.cat(own)),
+            linear(weights(f"{name}.self_attn.out_proj.weight")),
+            cross,
+            _norm(weights, f"{name}.final_layer_norm"),
+            linear(weights(f"{name}.fc1.weight")),
+            linear(weights(f"{name}.fc2.weight")),
+        )
+
+    def _projection(self, weights: Weights, name: str, width: int) -> Linear:
+        """Checkpoints whose encoder is as wide as the decoder have none."""
+        if width == self.shape.width:
+            return lambda x: x
+        return make_linear(weights(f"{name}.weight"), weights(f"{name}.bias"))
+
+
+def positions_table(count: int, width: int) -> torch.Tensor:
+    """Sinusoidal positions [count, width]: cosines, then sines (the order of transformers' MusicGen)."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(count).float()[:, None] * rates[None, :]
+    table = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return torch.nn.functional.pad(table, (0, width - 2 * half))
+
+
+def _norm(weights: Weights, name: str) -> _Norm:
+    return _Norm(weights(f"{name}.weight"), weights(f"{name}.bias"))
+
+
+def _text_length(prompt: MusicgenPrompt) -> int:
+    return max((len(t) for t in (prompt.text, prompt.negative) if t is not None), default=0)
