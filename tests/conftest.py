@@ -1,4 +1,4 @@
-"""What all tests share: the command line in this process, as a user would call it."""
+"""What all tests share: the command line in this process, as a user would call it; an S3 server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,11 @@ def tonewheel(
         return Ran(code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3() -> S3Server:
+    """An S3 server, the same one for the whole run."""
+    from s3_server import s3_server
+
+    return s3_server()

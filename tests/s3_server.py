@@ -1,50 +1,173 @@
-"""A real S3 server for tests (moto) and buckets in it; skipped, with the reason, where it is not installed."""
+"""A real S3 server for tests: moto in a process of its own, which checks every signature, and a door to it that a
+test can shut."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
+import atexit
+import contextlib
+import functools
+import json
+import os
+import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from typing import Any
 
-import httpx
-import pytest
+import boto3
+import botocore.exceptions
 
-from tonewheel.s3 import Bucket, Keys, sign
+from tonewheel.buckets import Bucket, open_bucket
+from tonewheel.settings import Settings
 
-KEYS = Keys("test", "test-secret")
+_BEFORE_KEYS_COUNT = 3  # requests that make the user whose keys count from then on
 
 
-def serve_s3() -> Iterator[str]:
-    """The address of a server that lives until the generator is closed."""
-    if importlib.util.find_spec("moto") is None:
-        pytest.skip("no S3 server to test against (pip install 'moto[server]')")
+@dataclass
+class S3Server:
+    """Where it is, and the only keys it takes."""
+
+    url: str
+    access: str
+    secret: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_REGION": "us-east-1",
+        }  # fmt: skip
+
+    def settings(self, **more: str) -> Settings:
+        return Settings.model_validate(self.environment | more)
+
+    def client(self) -> Any:
+        """Another client than ours."""
+        return _boto("s3", self.url, self.access, self.secret)
+
+    def new_bucket(self) -> str:
+        """The name of an empty bucket."""
+        name = f"songs-{secrets.token_hex(6)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def open(self, url: str, **more: str) -> Bucket:
+        return open_bucket(url, chosen=self.settings(**more))
+
+    def keys(self, bucket: str) -> list[str]:
+        """Every object there, as another client sees it."""
+        return [o["Key"] for o in self.client().list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+@functools.cache
+def s3_server() -> S3Server:
+    """The server of this test run, started when the first test asks for it."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
+    return start_s3(port)
+
+
+def start_s3(port: int) -> S3Server:
+    """A server with one user; it ends with this process."""
+    environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(_BEFORE_KEYS_COUNT)}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 30
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    atexit.register(process.kill)
+    until = time.monotonic() + 60
     while True:
         try:
-            httpx.get(url, timeout=1.0)
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
             break
-        except httpx.HTTPError:
+        except OSError:
+            assert process.poll() is None, "moto ended: is it installed?"
             assert time.monotonic() < until, "moto did not start"
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait(10)
+            time.sleep(0.05)
+    url = f"http://127.0.0.1:{port}"
+    iam = _boto("iam", url, "nobody", "nothing")
+    iam.create_user(UserName="tonewheel")
+    made = iam.create_access_key(UserName="tonewheel")["AccessKey"]
+    rule = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    iam.put_user_policy(UserName="tonewheel", PolicyName="all", PolicyDocument=policy)
+    try:
+        iam.list_users()
+    except botocore.exceptions.ClientError:
+        return S3Server(url, made["AccessKeyId"], made["SecretAccessKey"])
+    raise AssertionError("the server does not check keys")
 
 
-def new_bucket(url: str, name: str) -> Bucket:
-    """An empty bucket on the server at `url`."""
-    address = f"{url}/{name}"
-    headers = sign("PUT", address, {}, hashlib.sha256(b"").hexdigest(), datetime.now(UTC), KEYS, "us-east-1")
-    assert httpx.put(address, headers=headers).is_success
-    return Bucket(name, KEYS, endpoint=url)
+def _boto(service: str, url: str, access: str, secret: str) -> Any:
+    return boto3.client(
+        service, endpoint_url=url, aws_access_key_id=access, aws_secret_access_key=secret, region_name="us-east-1"
+    )
+
+
+class Door:
+    """A way to a server that can be shut: what is on it breaks off, and nobody answers until it is opened."""
+
+    def __init__(self, to: str) -> None:
+        self._to = ("127.0.0.1", int(to.rpartition(":")[2]))
+        self._listening: socket.socket | None = None
+        self._ways: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.port = 0
+        self.passed = 0  # connections
+        self.open()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+
+    def shut(self) -> None:
+        assert self._listening is not None
+        _end(self._listening)
+        with self._lock:
+            ways, self._ways = self._ways, []
+        for way in ways:
+            _end(way)
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                here, _ = listening.accept()
+                there = socket.create_connection(self._to)
+            except OSError:
+                return
+            with self._lock:
+                self._ways += [here, there]
+                self.passed += 1
+            for source, target in ((here, there), (there, here)):
+                threading.Thread(target=_carry, args=(source, target), daemon=True).start()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    _end(source)
+    _end(target)
+
+
+def _end(way: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        way.shutdown(socket.SHUT_RDWR)
+    way.close()
+
+
+def aws_environment(monkeypatch: Any, server: S3Server) -> None:
+    """This process as one that uses the server."""
+    from tonewheel.settings import settings
+
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()

@@ -225,6 +225,13 @@ class Unavailable(ServiceBusy):
     type = "unavailable"
 
 
+class StorageRefused(TonewheelError):
+    """The object storage does not let us: wrong keys, no such bucket, another region."""
+
+    type = "storage_refused"
+    exit_code = 2
+
+
 class NotSupported(TonewheelError):
     """This machine lacks what the work needs: a newer SQLite, a driver."""
 

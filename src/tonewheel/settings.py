@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         default=None, description="postgresql://… for many machines. Absent = an SQLite file in the data folder."
     )
     storage_url: str | None = Field(
-        default=None, description="Where songs are stored: file:///FOLDER or s3://BUCKET/PREFIX. Absent = data folder."
+        default=None, description="Where songs are: file:///FOLDER, s3://BUCKET/PREFIX or gs://…. Absent = data folder."
     )
     aws_access_key_id: SecretStr | None = Field(
         default=None, validation_alias="AWS_ACCESS_KEY_ID", description="Key for s3:// storage."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,6 @@ from pathlib import Path
 import pytest
 from job_house import THOROUGH, House, open_house
 from postgres_server import Postgres
-
-from s3_server import new_bucket, serve_s3
-from tonewheel.s3 import Bucket
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +48,3 @@ def _house_on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]
     else:
         url = request.getfixturevalue("postgres").new_database()
     yield from open_house(tmp_path, url)
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The address of an S3 server."""
-    yield from serve_s3()
-
-
-@pytest.fixture
-def bucket(s3_server: str) -> Iterator[Bucket]:
-    made = new_bucket(s3_server, f"songs-{secrets.token_hex(6)}")
-    yield made
-    made.close()

@@ -1,17 +1,13 @@
-"""A disk that is soon full; a bucket on a real S3 server."""
+"""A disk that is soon full."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from s3_server import new_bucket, serve_s3
-from tonewheel.s3 import Bucket
 
 
 @pytest.fixture
@@ -28,16 +24,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The address of an S3 server."""
-    yield from serve_s3()
-
-
-@pytest.fixture
-def bucket(s3_server: str) -> Iterator[Bucket]:
-    made = new_bucket(s3_server, f"songs-{secrets.token_hex(6)}")
-    yield made
-    made.close()

@@ -131,6 +131,7 @@ class Worker:
         """Make the tables, enlist, take up what this worker left, and begin to take jobs."""
         shutil.rmtree(self._flow.tools.scratch, ignore_errors=True)
         self._flow.tools.scratch.mkdir(parents=True, exist_ok=True)
+        self._check_storage()
         wait_for_database(self.database, _PATIENCE_S)
         JobStore(self.database).create_tables()
         self._beats.enlist()
@@ -138,6 +139,13 @@ class Worker:
         self._beats.start()
         self._upkeep.start()
         log.info("worker %s takes %s", self.identity.id, ", ".join(f"{n} × {m}" for m, n in self.slots.items()))
+
+    def _check_storage(self) -> None:
+        """Raises StorageRefused: better no worker than one whose every song ends with that."""
+        try:
+            self.library.storage.check()
+        except (Unavailable, DiskFull) as e:
+            log.warning("%s: songs wait for it", e.message)
 
     def drain(self) -> None:
         """Take no more jobs and end when the running ones have, or soon after when asked twice."""

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
+from tonewheel.buckets import SCHEMES, open_bucket
 from tonewheel.errors import DiskFull, InvalidRequest, NotFound, Unavailable
 from tonewheel.files import whole_file
-from tonewheel.settings import settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WORK_NAME = re.compile(r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_-]{1,60}(\.[a-z0-9]{1,8})?")
@@ -30,7 +30,12 @@ _HALF_WRITTEN_S = 24 * 3600.0  # a `.part` older than this belongs to nobody
 
 
 class Storage(Protocol):
-    """Bytes by content and by work name. Errors: DiskFull, Unavailable, NotFound."""
+    """Bytes by content and by work name. Errors: DiskFull, Unavailable, StorageRefused, NotFound."""
+
+    def check(self) -> None:
+        """Whether it can be written, asked when a worker starts. Raises StorageRefused for what will not pass by
+        itself, Unavailable, DiskFull."""
+        ...
 
     def put(self, sha256: str, source: Path | bytes) -> None:
         """Keep a file or bytes under their SHA-256 (`measured`). The same content twice is kept once."""
@@ -82,6 +87,9 @@ class FolderStorage:
         self.folder = folder
         self._contents = folder / "artifacts"
         self._work = folder / "work"
+
+    def check(self) -> None:
+        _make_folder(self.folder)
 
     def put(self, sha256: str, source: Path | bytes) -> None:
         target = self._path(sha256)
@@ -173,7 +181,8 @@ def check_work_name(name: str) -> str:
 
 
 def open_storage(url: str | None, data_dir: Path) -> Storage:
-    """The storage of a setting: None = in the data folder, a path or `file:///…` = that folder, `s3://…` = objects."""
+    """The storage of a setting: None = in the data folder, a path or `file:///…` = that folder, `s3://…` or
+    `gs://…` = objects. Raises InvalidRequest, MissingExtra."""
     if url is None:
         return FolderStorage(data_dir)
     parts = urlsplit(url)
@@ -181,12 +190,13 @@ def open_storage(url: str | None, data_dir: Path) -> Storage:
         return FolderStorage(Path(unquote(parts.path)))
     if parts.scheme == "":
         return FolderStorage(Path(url))
-    if parts.scheme == "s3":
-        from tonewheel.library.objects import open_objects  # noqa: PLC0415  (httpx, where it is used)
+    if parts.scheme in SCHEMES:
+        from tonewheel.library.objects import ObjectStorage  # noqa: PLC0415  (it imports this module)
 
-        return open_objects(url, settings())
+        return ObjectStorage(open_bucket(url))
     raise InvalidRequest(
-        f"{parts.scheme!r} storage is not supported: name a folder that all workers see (file:///…) or s3://BUCKET",
+        f"{parts.scheme!r} storage is not supported: name a folder that all workers see (file:///…), s3://BUCKET or "
+        "gs://BUCKET",
         param="storage_url",
     )
 
