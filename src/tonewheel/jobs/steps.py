@@ -65,6 +65,7 @@ class Steps:
         return value
 
     def _outcome(self, name: str, work: Callable[[], Result]) -> Result:
+        log.info("job %s: %s", self.control.start.job_id, name)  # one line each time it is really done
         self.control.enter(name, _SHARES[name], long=name == "render")
         began = time.monotonic()
         try:
