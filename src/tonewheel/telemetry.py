@@ -38,6 +38,7 @@ SLOTS_BUSY: Final = "tonewheel_slots_busy"  # gauge: model
 REFUSED: Final = "tonewheel_requests_refused"  # counter: model, reason (busy, not_ready)
 QUEUE_DEPTH: Final = "tonewheel_queue_depth"  # gauge: model
 QUEUE_WAIT_SECONDS: Final = "tonewheel_queue_wait_seconds"  # histogram: model
+EVENT_STREAMS: Final = "tonewheel_event_streams"  # gauge; readers of jobs' events
 RESIDENT_MODELS: Final = "tonewheel_resident_models"  # gauge
 RESIDENT_BYTES: Final = "tonewheel_resident_bytes"  # gauge: model, device
 

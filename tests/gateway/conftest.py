@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from served import Served, serving
+
+sys.path.append(str(Path(__file__).parents[1] / "serving"))  # processes.py: the model that does as it is told
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +32,14 @@ def made(server: Served) -> dict[str, Any]:
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One without workers: what is ordered waits."""
     with serving(tmp_path_factory.mktemp("idle") / "data", "--workers", "0", TONEWHEEL_QUEUE_LIMIT="40") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def dawdling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One without workers, with the model `dawdler` of the services' tests."""
+    from processes import write_plugin
+
+    path = os.pathsep.join([str(write_plugin(tmp_path_factory.mktemp("plugins"))), os.environ.get("PYTHONPATH", "")])
+    with serving(tmp_path_factory.mktemp("dawdling") / "data", "--workers", "0", PYTHONPATH=path) as served:
         yield served

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from io import BytesIO
+from typing import cast
 
+import httpx
 import pytest
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from tonewheel.errors import Forbidden, InvalidRequest
-from tonewheel.gateway.access import gate
+from tonewheel.gateway.access import Gate, gate
 from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
+from tonewheel.gateway.metrics import GatewayMetrics
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.jobs import song_request
-from tonewheel.serving.ranges import RangeNotSatisfiable, byte_range, disposition
+from tonewheel.serving.edge import Edge
+from tonewheel.serving.metrics import Metrics
+from tonewheel.serving.ranges import RangeNotSatisfiable, Stored, byte_range, disposition, file_response
 from tonewheel.songs.planner import make_plan
 from tonewheel.songs.request import plan_request
 
@@ -35,6 +44,32 @@ def test_ranges_are_read_as_http_says(given: str | None, size: int, part: tuple[
 def test_ranges_that_cannot_be_had(given: str) -> None:
     with pytest.raises(RangeNotSatisfiable):
         byte_range(given, 10)
+
+
+def test_the_head_of_a_file_is_told_without_opening_it() -> None:
+    opened: list[str] = []
+
+    def open_it() -> BytesIO:
+        opened.append("it")
+        return BytesIO(b"0123456789")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stored = Stored("song.mp3", "audio/mpeg", 10, "0" * 64, "private", open_it)
+        await (await file_response(stored, Request(scope, receive)))(scope, receive, send)
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(Edge(app, cast(Metrics, GatewayMetrics()), Gate(None, None)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            head = await client.head("/", headers={"Range": "bytes=0-1"})
+            assert (head.status_code, head.headers["content-length"]) == (200, "10")  # RFC 9110: ranges are for GET
+            assert not opened
+            part = await client.get("/", headers={"Range": "bytes=0-1"})
+            assert (part.status_code, part.content, opened) == (206, b"01", ["it"])
+            assert {k: v for k, v in part.headers.items() if k in ("etag", "content-type")} == {
+                k: v for k, v in head.headers.items() if k in ("etag", "content-type")
+            }
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize(

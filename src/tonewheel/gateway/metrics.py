@@ -52,7 +52,8 @@ def gather(backend: Backend, metrics: GatewayMetrics) -> bytes:
         families = []
     registry = CollectorRegistry()
     up = GaugeMetricFamily("tonewheel_database_up", "Whether the database answers", value=float(bool(families)))
-    registry.register(_Gauges([up, *families]))
+    streams = GaugeMetricFamily(names.EVENT_STREAMS, "Readers of jobs' events", value=backend.feed.watchers())
+    registry.register(_Gauges([up, streams, *families]))
     return text + bytes(generate_latest(registry))
 
 

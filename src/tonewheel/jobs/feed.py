@@ -50,6 +50,11 @@ class Feed:
         self._thread.join(10.0)
         self._wake(list(self._watchers))
 
+    def watchers(self) -> int:
+        """How many follow a job now."""
+        with self._lock:
+            return sum(map(len, self._watchers.values()))
+
     async def follow(self, job_id: str, *, after: int = 0, idle_s: float = 15.0) -> AsyncIterator[JobEvent | None]:
         """Events of a job after event `after`, as they happen, until it has ended; None when nothing happened for
         `idle_s`. Nothing blocks the event loop. Raises NotFound before the first one."""
@@ -77,7 +82,9 @@ class Feed:
                 if ended:
                     return
                 try:
-                    await asyncio.wait_for(news.wait(), idle_s)
+                    # Not wait_for: on Python 3.11 it swallows a cancel that comes at the moment of the news.
+                    async with asyncio.timeout(idle_s):
+                        await news.wait()
                 except TimeoutError:
                     yield None
         finally:
