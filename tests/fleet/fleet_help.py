@@ -3,10 +3,12 @@ waiting, calls in the background."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from tonewheel.models.base import Card, Family, Metadata, Model, ModelRequest, R
 
 class Ask(ModelRequest):
     do: str = "answer"
+    hold: str = ""
     seconds: float = 0.0
     gigabytes: int = 0
 
@@ -50,6 +53,9 @@ class Tester(Model[Ask]):
             os._exit(3)
         if self.card.id == "cannot-load":
             raise MissingExtra("tester needs tonewheel[tester]: install it")
+        if self.card.id == "loads-when-told":
+            while not os.path.exists(os.path.join(os.environ["TONEWHEEL_DATA_DIR"], "may-load")):
+                time.sleep(0.02)
 
     def validate(self, request: Ask) -> Ask:
         if request.do == "refuse":
@@ -60,8 +66,12 @@ class Tester(Model[Ask]):
         if request.do == "crash":
             print("segmentation fault, so to say", file=sys.stderr, flush=True)
             os._exit(139)
-        if request.do == "hang":  # native code that never looks up
-            time.sleep(60)
+        if request.hold:
+            open(request.hold + ".begun", "w").close()
+        while request.hold and not os.path.exists(request.hold):
+            if request.do != "hang":  # native code that never looks up
+                context.progress("hold", 0.1)
+            time.sleep(0.02)
         end = time.monotonic() + request.seconds
         while time.monotonic() < end:
             context.progress("sleep", 1 - (end - time.monotonic()) / request.seconds)
@@ -74,7 +84,7 @@ def card(name, **more):
                 service="tester", default_port=9999, **more)
 
 
-NAMES = ("one", "two", "three", "crashes-loading", "cannot-load")
+NAMES = ("one", "two", "three", "crashes-loading", "cannot-load", "loads-when-told")
 FAMILY = Family(
     name="tester", title="Tester", cards=tuple(card(n) for n in NAMES), request=Ask, response=Answer, create=Tester,
     memory_bytes=lambda card, request: (1 + (request.gigabytes if request else 0)) * 1_000_000_000,
@@ -107,7 +117,7 @@ def forget_settings() -> None:
 
 def quick_fleet(records: Records, *, memory: int = 100 * GB, others: int = 0, **limits: Any) -> Fleet:
     """An impatient fleet on a device of `memory` bytes that is not there."""
-    patience = {"backoff_s": 0.05, "reap_every_s": 0.05, "grace_s": 10.0, "reserve_bytes": 0} | limits
+    patience = {"backoff_s": 0.05, "reap_every_s": 0.05, "grace_s": 60.0, "reserve_bytes": 0} | limits
     return Fleet(processes=Processes(records, Limits(**patience), devices=FakeMemory(records, memory, others)))
 
 
@@ -129,7 +139,7 @@ class FakeMemory:
         return [Device("cpu", "fake", self.total, max(0, self.total - used), source="fake")]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether `condition` came true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -155,7 +165,7 @@ class InBackground(threading.Thread):
         except BaseException as error:
             self._error = error
 
-    def result(self, seconds: float = 15.0) -> Any:
+    def result(self, seconds: float = 60.0) -> Any:
         self.join(seconds)
         assert not self.is_alive(), "the call did not end"
         if self._error is not None:
@@ -168,12 +178,37 @@ def pid_of(fleet: Fleet, model: str, **request: object) -> int:
     return int(fleet.call(model, request).fields["pid"])
 
 
-def working(fleet: Fleet, seconds: float) -> InBackground:
-    """Model `one` at work in the background, its only slot taken."""
-    before = fleet.records.of("one").accepted_at()
-    work = InBackground(lambda: fleet.call("one", {"seconds": seconds}))
-    assert wait_for(lambda: fleet.records.of("one").accepted_at() > before)
-    return work
+@dataclass(frozen=True)
+class AtWork:
+    """Model `one` at work, its only slot taken, until it is let go on: nothing here depends on how long that takes."""
+
+    call: InBackground
+    gate: Path
+
+    def finish(self) -> Any:
+        """Its answer."""
+        self.gate.touch()
+        return self.call.result()
+
+
+_gates = itertools.count()
+
+
+def new_gate(fleet: Fleet) -> Path:
+    """For `hold` of a request: the work makes FILE.begun and goes on until FILE is there."""
+    return fleet.records.path.parent / f"gate{next(_gates)}"
+
+
+def begun(gate: Path) -> bool:
+    return gate.with_name(f"{gate.name}.begun").exists()
+
+
+def working(fleet: Fleet, do: str = "answer", **options: Any) -> AtWork:
+    """Model `one` at work in the background."""
+    before, gate = fleet.records.of("one").accepted_at(), new_gate(fleet)
+    call = InBackground(lambda: fleet.call("one", {"do": do, "hold": str(gate)}, **options))
+    assert wait_for(lambda: begun(gate) and fleet.records.of("one").accepted_at() > before)
+    return AtWork(call, gate)
 
 
 def alive(pid: int) -> bool:

@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from fleet_help import (
     InBackground,
     alive,
+    begun,
     end_at_once,
     forget_settings,
     install_tester,
+    new_gate,
     pid_of,
     quick_fleet,
     wait_for,
@@ -55,38 +58,47 @@ def test_first_use_starts_a_process_and_the_next_uses_it(fleet: Fleet) -> None:
 
 def test_a_request_waits_for_the_slot(fleet: Fleet) -> None:
     pid_of(fleet, "one")
-    first = working(fleet, 0.5)
-    second = fleet.call("one", {})
-    assert second.timings["slot"] > 0.2
-    first.result()
+    first = working(fleet)
+    before = refusals(fleet)
+    second = InBackground(lambda: fleet.call("one", {}))
+    assert wait_for(lambda: refusals(fleet) > before)
+    assert second.is_alive()
+    first.finish()
+    assert second.result().timings["slot"] > 0
+
+
+def refusals(fleet: Fleet) -> float:
+    """How often model `one` has said that it is busy."""
+    record = fleet.records.of("one").live()
+    assert record is not None
+    rows = httpx.get(f"{record.address}/metrics", timeout=60).text.splitlines()
+    return sum(float(row.rpartition(" ")[2]) for row in rows if 'status="503"' in row and "_total" in row)
 
 
 def test_a_call_that_cannot_get_a_slot_in_time_is_told_busy(fleet: Fleet) -> None:
     pid_of(fleet, "one")
-    first = working(fleet, 1.5)
+    first = working(fleet)
     with pytest.raises(TonewheelError, match="busy") as caught:
-        fleet.call("one", {}, deadline_s=0.4)
+        fleet.call("one", {}, deadline_s=3.0)
     assert caught.value.type == "busy"
-    first.result()
+    first.finish()
 
 
 def test_cancel_stops_the_work_and_frees_the_slot(fleet: Fleet) -> None:
     pid = pid_of(fleet, "one")
     stop = threading.Event()
-    work = InBackground(lambda: fleet.call("one", {"seconds": 30}, cancelled=stop.is_set))
-    assert wait_for(lambda: fleet.records.of("one").leases() == 1)
-    time.sleep(0.2)
+    work = working(fleet, cancelled=stop.is_set)
     stop.set()
     with pytest.raises(Cancelled):
-        work.result(2.0)
-    assert fleet.call("one", {}, deadline_s=3.0).fields["pid"] == pid
+        work.call.result()
+    assert pid_of(fleet, "one") == pid
 
 
 def test_a_deadline_stops_the_work(fleet: Fleet) -> None:
     pid = pid_of(fleet, "one")
     with pytest.raises(DeadlineExceeded):
-        fleet.call("one", {"seconds": 30}, deadline_s=0.4)
-    assert fleet.call("one", {}, deadline_s=3.0).fields["pid"] == pid
+        fleet.call("one", {"hold": str(new_gate(fleet))}, deadline_s=1.0)
+    assert pid_of(fleet, "one") == pid
 
 
 def test_mistakes_are_told_before_anything_is_started(fleet: Fleet) -> None:
@@ -108,9 +120,11 @@ def test_what_the_model_refuses_comes_back_as_our_error(fleet: Fleet) -> None:
 
 def test_stop_lets_the_running_work_finish(fleet: Fleet) -> None:
     pid = pid_of(fleet, "one")
-    work = working(fleet, 0.8)
-    assert fleet.processes.stop("one") is not None
-    assert work.result().fields["pid"] == pid
+    work = working(fleet)
+    stopping = InBackground(lambda: fleet.processes.stop("one"))
+    assert wait_for(lambda: (record := fleet.records.of("one").record()) is not None and record.state == "stopping")
+    assert work.finish().fields["pid"] == pid
+    assert stopping.result() is not None
 
 
 def test_a_process_outlives_the_thread_that_asked_for_it(fleet: Fleet) -> None:
@@ -123,12 +137,14 @@ def test_a_process_outlives_the_thread_that_asked_for_it(fleet: Fleet) -> None:
 def test_an_event_loop_can_call_and_a_cancelled_task_stops_the_work(fleet: Fleet) -> None:
     async def main() -> int:
         answer = await fleet.acall("one", {})
-        task = asyncio.create_task(fleet.acall("one", {"seconds": 30}))
-        await asyncio.sleep(0.4)
+        gate = new_gate(fleet)
+        task = asyncio.create_task(fleet.acall("one", {"hold": str(gate)}))
+        while not begun(gate):
+            await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        again = await fleet.acall("one", {}, deadline_s=3.0)
+        again = await fleet.acall("one", {})
         assert again.fields["pid"] == answer.fields["pid"]
         return int(again.fields["pid"])
 
@@ -139,8 +155,10 @@ def test_work_that_ignores_its_cancel_costs_the_process_not_the_slot(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_LET_GO_S", 0.5)
-    pid = pid_of(fleet, "one")
-    with pytest.raises(DeadlineExceeded):
-        fleet.call("one", {"do": "hang"}, deadline_s=0.4)
-    assert wait_for(lambda: not alive(pid), 5.0)
+    pid, stop = pid_of(fleet, "one"), threading.Event()
+    work = working(fleet, "hang", cancelled=stop.is_set)
+    stop.set()
+    with pytest.raises(Cancelled):
+        work.call.result()
+    assert wait_for(lambda: not alive(pid))
     assert pid_of(fleet, "one") != pid

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from fleet_help import GB, InBackground, MakeFleet, alive, pid_of, wait_for, working
 
 from tonewheel.errors import (
-    DeadlineExceeded,
+    Cancelled,
     DiskFull,
     ModelCrashed,
     ModelFailed,
@@ -54,10 +55,10 @@ def test_a_process_killed_while_idle_is_started_again_after_a_back_off(make_flee
     first = pid_of(fleet, "one")
     os.kill(first, signal.SIGKILL)
     assert wait_for(lambda: fleet.records.of("one").crashes().count == 1)
-    killed = time.time()
+    noticed = fleet.records.of("one").crashes().last_at
     assert pid_of(fleet, "one") != first
     started = fleet.records.of("one").live()
-    assert started is not None and started.started_at >= killed + 0.4
+    assert started is not None and started.started_at >= noticed + 0.6
     assert fleet.records.of("one").crashes().count == 0  # it answered: forgiven
 
 
@@ -72,19 +73,21 @@ def test_three_crashes_are_a_failure_told_with_the_last_words(fleet: Fleet) -> N
     with pytest.raises(ModelFailed, match=r"3 times.*the weights are mouldy") as caught:
         fleet.call("crashes-loading", {})
     assert not caught.value.retryable
-    began = time.monotonic()
     with pytest.raises(ModelFailed):
         fleet.call("crashes-loading", {})
-    assert time.monotonic() - began < 0.3  # nothing was started
+    assert fleet.records.of("crashes-loading").crashes().count == 3  # nothing was started
     fleet.processes.stop("crashes-loading")  # the user says: try again
     assert fleet.records.of("crashes-loading").crashes().count == 0
 
 
 def test_a_model_that_failed_gets_one_more_start_after_a_while(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(failed_for_s=0.3, crashes=1)
+    fleet = make_fleet(failed_for_s=600.0, crashes=1)
     with pytest.raises(ModelFailed):
         fleet.call("crashes-loading", {})
-    time.sleep(0.4)
+    folder = fleet.records.of("crashes-loading")
+    noted = folder.crashes()
+    long_ago = noted.model_copy(update={"last_at": noted.last_at - 601.0})
+    (folder.path / "crashes.json").write_text(long_ago.model_dump_json())
     with pytest.raises(ModelFailed, match="2 times"):
         fleet.call("crashes-loading", {})
 
@@ -108,11 +111,12 @@ def test_the_longest_unused_idle_model_makes_room(make_fleet: MakeFleet) -> None
 def test_a_busy_model_is_never_ended_for_room_but_waited_for(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(memory=1 * GB)
     one = pid_of(fleet, "one")
-    work = working(fleet, 1.0)
-    began = time.monotonic()
-    two = pid_of(fleet, "two")
-    assert work.result().fields["pid"] == one  # it was left to finish
-    assert time.monotonic() - began > 0.8
+    work = working(fleet)
+    other = InBackground(lambda: pid_of(fleet, "two"))
+    time.sleep(0.5)  # as long as it likes: what must not happen while the work goes on
+    assert other.is_alive() and alive(one) and fleet.records.of("two").live() is None
+    assert work.finish().fields["pid"] == one  # it was left to finish
+    two = other.result()
     assert alive(two) and not alive(one)
 
 
@@ -140,7 +144,7 @@ def test_memory_of_other_programs_counts_and_nothing_is_ended_in_vain(make_fleet
 
 def test_ten_callers_at_once_start_one_process(fleet: Fleet) -> None:
     calls = [InBackground(lambda: pid_of(fleet, "one")) for _ in range(10)]
-    assert len({call.result(20.0) for call in calls}) == 1
+    assert len({call.result() for call in calls}) == 1
 
 
 def test_two_fleets_share_one_process_and_only_its_owner_ends_it(make_fleet: MakeFleet) -> None:
@@ -154,7 +158,7 @@ def test_two_fleets_share_one_process_and_only_its_owner_ends_it(make_fleet: Mak
 def test_stop_ends_a_process_of_somebody_else_and_forgets_it(fleet: Fleet, data_dir: Path) -> None:
     pid = pid_of(fleet, "one")
     command = [sys.executable, "-m", "tonewheel.cli.main", "stop", "one", "--json"]
-    stopped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    stopped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert '"reason": "stopped"' in stopped.stdout
     assert not alive(pid)
     assert fleet.records.of("one").crashes().count == 0  # on purpose is no crash
@@ -173,7 +177,7 @@ _PARENT = """
 import sys, time
 from tonewheel.fleet.client import Fleet
 print(Fleet().call("one", {}).fields["pid"], flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -189,7 +193,7 @@ def test_no_orphan_after_the_parent_is_killed_hard(data_dir: Path, hung: bool) -
         os.kill(child, signal.SIGSTOP)  # stands for one that holds the interpreter
     parent.kill()
     parent.wait()
-    assert wait_for(lambda: not alive(child), 3.0)
+    assert wait_for(lambda: not alive(child))
     records = Records(data_dir)
     records.clean()
     assert records.of("one").record() is None  # no stale entry, and no crash of the model's
@@ -209,7 +213,8 @@ def test_a_stale_entry_with_a_reused_process_id_is_not_believed(fleet: Fleet) ->
 
 def test_a_proxy_gets_the_address_and_the_process_stays_meanwhile(fleet: Fleet) -> None:
     with fleet.using("one", check=lambda: None, keep_alive=0) as address:
-        assert httpx.get(f"{address.url}/health", headers=dict(address.headers)).json()["service"] == "tester"
+        health = httpx.get(f"{address.url}/health", headers=dict(address.headers), timeout=60)
+        assert health.json()["service"] == "tester"
         time.sleep(0.3)
         assert len(fleet.records.live()) == 1
     assert wait_for(lambda: not fleet.records.live())
@@ -229,17 +234,22 @@ def test_a_full_disk_leaves_no_process_nobody_knows_of(fleet: Fleet, monkeypatch
 def test_memory_promised_to_a_model_being_loaded_is_not_promised_twice(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(memory=1 * GB)
     both = [InBackground(lambda name=name: pid_of(fleet, name)) for name in ("one", "two")]  # type: ignore[misc]
-    first, second = (call.result(20.0) for call in both)
+    first, second = (call.result() for call in both)
     assert first != second
     assert len(fleet.records.live()) == 1  # one after the other, never both
 
 
 def test_a_model_nobody_waits_for_any_more_is_loaded_and_then_ends_as_idle(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_UNWANTED_S", 0.3)
-    with pytest.raises(DeadlineExceeded):
-        fleet.call("one", {}, deadline_s=0.15)
-    record = fleet.records.of("one").live()
+    folder, stop = fleet.records.of("loads-when-told"), threading.Event()
+    call = InBackground(lambda: fleet.call("loads-when-told", {}, cancelled=stop.is_set))
+    assert wait_for(lambda: folder.live() is not None)
+    stop.set()
+    with pytest.raises(Cancelled):
+        call.result()
+    record = folder.live()
     assert record is not None and record.state == "starting"
-    assert wait_for(lambda: any(u.reason == "idle" for u in fleet.processes.unloads), 10)
+    (data_dir / "may-load").touch()
+    assert wait_for(lambda: any(u.reason == "idle" for u in fleet.processes.unloads))

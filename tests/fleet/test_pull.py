@@ -19,7 +19,6 @@ from tonewheel.errors import (
     InvalidRequest,
     ModelBroken,
     NotPulled,
-    NotSupported,
     PullFailed,
     WrongHash,
 )
@@ -218,8 +217,6 @@ def test_a_folder_is_a_source_too(hub: HubServer, tmp_path: Path) -> None:
 def test_sources_that_are_none_are_refused(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequest, match="no folder"):
         pull(card(source="/nowhere/at/all"))
-    with pytest.raises(NotSupported, match="--from FOLDER"):
-        pull(card(source="s3://bucket/small"))
     with pytest.raises(InvalidRequest, match="built in"):
         pull(card(source="built-in"))
 

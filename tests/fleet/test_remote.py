@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -29,9 +28,9 @@ WAV = b"RIFF....WAVE" * 100
 
 @dataclass
 class OldServer:
-    """heartmula as it exists: one thread, so that its `/health` is silent while it renders."""
+    """heartmula as it exists: one thread, so that its `/health` is silent while it renders: until `rendered`."""
 
-    render_s: float = 0.0
+    rendered: threading.Event = field(default_factory=threading.Event)
     refuse: tuple[int, Any] | None = None
     asked: list[tuple[str, Any, str | None]] = field(default_factory=list)
     absolute: str = ""  # what it puts before its audio's path
@@ -40,7 +39,7 @@ class OldServer:
     def post(self, request: BaseHTTPRequestHandler) -> None:
         body = json.loads(request.rfile.read(int(request.headers["content-length"])))
         self.asked.append((request.path, body, request.headers.get("authorization")))
-        time.sleep(self.render_s)
+        self.rendered.wait(60)
         status, answer = self.refuse or (200, {
             "id": "song1", "status": "completed", "audio_url": f"{self.absolute}/audio/song1.wav", "duration": 12.0,
             "prompt": f"made at {self.url}/x", "seed": 7,
@@ -80,9 +79,11 @@ def old(monkeypatch: pytest.MonkeyPatch) -> Iterator[OldServer]:
     httpd.handle_error = lambda *_: None  # type: ignore[method-assign]
     threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
     server.url = f"http://127.0.0.1:{httpd.server_address[1]}"
-    monkeypatch.setattr(remote_module, "_PROBE_S", 0.2)
+    monkeypatch.setattr(remote_module, "_PROBE_S", 0.5)
     monkeypatch.setattr(remote_module, "_FRESH_S", 0.0)
+    server.rendered.set()
     yield server
+    server.rendered.set()
     httpd.shutdown()
     httpd.server_close()
 
@@ -122,14 +123,15 @@ def test_a_link_to_another_host_is_not_followed(heartmula: Fleet, old: OldServer
 
 def test_a_long_render_does_not_fail_the_health_check(heartmula: Fleet, old: OldServer) -> None:
     remote = heartmula.remotes.of("heartmula")
-    assert remote is not None and remote.health() == "up"
-    old.render_s = 1.0
+    assert remote is not None and wait_for(lambda: remote.health() == "up")
+    old.rendered.clear()
     work = InBackground(lambda: heartmula.call("heartmula", {"prompt": "x"}, accept="audio/wav"))
     assert wait_for(lambda: any(path.startswith("/v1") for path, _, _ in old.asked))
     assert remote.health() == "busy"  # it cannot answer now, being one thread
     assert RemoteService("heartmula", old.url).health() == "slow"  # somebody else's render: silent is not dead
+    old.rendered.set()
     assert work.result().audio is not None
-    assert remote.health() == "up"
+    assert wait_for(lambda: remote.health() == "up")
 
 
 def test_a_server_nobody_listens_at_is_down_and_may_come_back(
@@ -146,13 +148,13 @@ def test_a_server_nobody_listens_at_is_down_and_may_come_back(
 
 
 def test_a_cancelled_call_lets_go_of_a_server_that_does_not_answer(heartmula: Fleet, old: OldServer) -> None:
-    old.render_s = 1.5
+    old.rendered.clear()
     stop = threading.Event()
     work = InBackground(lambda: heartmula.call("heartmula", {"prompt": "x"}, cancelled=stop.is_set))
-    time.sleep(0.2)
+    assert wait_for(lambda: bool(old.asked))
     stop.set()
     with pytest.raises(Cancelled):
-        work.result(1.0)
+        work.result()
 
 
 def test_deadlines_follow_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +194,10 @@ def test_a_service_of_ours_elsewhere_is_used_with_its_key_and_nothing_started_he
     monkeypatch.setenv("TONEWHEEL_ONE_URL", service(TONEWHEEL_API_KEY="sesame"))
     monkeypatch.setenv("TONEWHEEL_ONE_KEY", "sesame")
     told: list[str] = []
-    answer = fleet.call("one", {"seconds": 0.2}, progress=lambda stage, share, eta: told.append(stage), deadline_s=10)
+    answer = fleet.call("one", {"seconds": 0.2}, progress=lambda stage, share, eta: told.append(stage), deadline_s=60)
     assert answer.fields["pid"] and "sleep" in told
     assert fleet.records.live() == []
+    monkeypatch.setattr(remote_module, "_PROBE_S", 60.0)
     (entry,) = (e for e in catalogue(fleet.records, fleet.remotes, probe=True) if e.id == "one")
     assert (entry.state, entry.health) == ("remote", "up")
 

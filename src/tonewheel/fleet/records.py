@@ -241,8 +241,10 @@ class ModelFolder:
 
     def accepted(self) -> None:
         """A request got a slot now."""
+        now = time.time_ns()  # the system's own stamp on a file is up to 10 ms old: it could seem to be from before
         with contextlib.suppress(OSError):
             (self.path / "accepted").touch()
+            os.utime(self.path / "accepted", ns=(now, now))
 
     def accepted_at(self) -> float:
         """When a request last got a slot; seconds since the epoch, 0 = never."""
