@@ -36,7 +36,8 @@ async def read_body(request: Request, cap: int) -> bytes:
     body = bytearray()
     while True:
         try:
-            message = await asyncio.wait_for(request.receive(), READ_TIMEOUT_S)
+            async with asyncio.timeout(READ_TIMEOUT_S):  # wait_for of Python 3.11 may swallow a cancel
+                message = await request.receive()
         except TimeoutError:
             raise ReadTimeout(f"nothing more of the body came for {READ_TIMEOUT_S:.0f} s", param="body") from None
         if message["type"] == "http.disconnect":

@@ -125,7 +125,9 @@ class Work:
         if remaining <= 0:
             raise self._too_late()
         try:
-            await asyncio.wait_for(self._news.wait(), min(timeout_s, remaining))
+            # Not wait_for: on Python 3.11 it swallows a cancel that comes at the moment of the news.
+            async with asyncio.timeout(min(timeout_s, remaining)):
+                await self._news.wait()
         except TimeoutError:
             return False
         self._news.clear()
