@@ -6,6 +6,7 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -115,6 +116,14 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("TONEWHEEL_HUB_TOKEN", "HF_TOKEN"),
         description="Sent to the hub for models that ask for an account; never to where it redirects.",
     )
+    pickled_models: str = Field(
+        default="",
+        description="Models, comma-separated, whose weights may be read from pickles (tensors only) where there is "
+        "nothing better.",
+    )
+    musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Type of MusicGen's weights; auto = float32 on a CPU, bfloat16 on a GPU."
+    )
     heartmula_base_url: str | None = Field(
         default=None,
         validation_alias="HEARTMULA_BASE_URL",
@@ -160,6 +169,17 @@ def models_dir() -> Path:
     return settings().models_dir or settings().data_dir / "models"
 
 
+def own_weights(model: str) -> Path | None:
+    """A folder of weights that is used as it is (`TONEWHEEL_<MODEL>_PATH`); None = pulled ones are."""
+    path = os.environ.get(f"TONEWHEEL_{_variable(model)}_PATH")
+    return Path(path).expanduser() if path else None
+
+
 def weights_dir(model: str, revision: str) -> Path:
-    """Where the files of a pulled model lie; `model` is the id of its card. It may not be there yet."""
-    return models_dir() / model / (revision.replace("/", "_") or "main")
+    """Where the files of a model lie; `model` is the id of its card. It may not be there yet."""
+    return own_weights(model) or models_dir() / model / (revision.replace("/", "_") or "main")
+
+
+def may_unpickle(model: str) -> bool:
+    """Whether the user allows pickles for this model."""
+    return model in {name.strip() for name in settings().pickled_models.split(",")}

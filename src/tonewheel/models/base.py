@@ -73,6 +73,9 @@ class Card(_Frozen):
     source: str = Field(default="built-in", description="built-in, hf:OWNER/NAME, a folder, or s3://…")
     revision: str = Field(default="", description="A commit of the source; for built-in models their version.")
     files: tuple[CardFile, ...] = ()
+    patterns: tuple[str, ...] = Field(
+        default=(), description="Where `files` is not known: names to take (*.json …); hashes are the source's own."
+    )
     code_license: str = Field(description="SPDX id.", examples=["Apache-2.0"])
     weight_license: str | None = Field(default=None, description="SPDX id or name; None = there are no weights.")
     consent_required: bool = Field(default=False, description="The weights restrict use: one recorded yes is needed.")
