@@ -39,7 +39,8 @@ class Ask(ModelRequest):
     seed: Seed | None = None
     steps: int = 1
     step_s: float = 0.0
-    stubborn_s: float = 0.0
+    hold: str = ""      # works until this file is there
+    deaf: bool = False  # and does not look up meanwhile
     stream: bool = False
     fail: str | None = None
     audio: Upload | None = None
@@ -52,8 +53,10 @@ class Made(BaseModel):
 class Dawdler(Model[Ask]):
     stopped = 0
     def load(self, context):
-        for i in range(int(os.environ.get("DAWDLER_LOAD_STEPS", "0"))):
-            context.progress("weights", i / 100); time.sleep(0.1)
+        if until := os.environ.get("DAWDLER_LOADS_UNTIL"):
+            context.progress("weights", 0.1)
+            while not os.path.exists(until):
+                time.sleep(0.02)
         match os.environ.get("DAWDLER_LOAD_FAILS"):
             case "memory": raise OutOfMemory("the model needs 9 GB and 1 GB is free")
             case "licence": raise ConsentRequired("its licence asks for a yes")
@@ -69,10 +72,13 @@ class Dawdler(Model[Ask]):
                 if request.stream:
                     context.audio(Audio(np.full((800, 1), 0.5, np.float32), 8000))
                 time.sleep(request.step_s)
+            while request.hold and not os.path.exists(request.hold):
+                if not request.deaf:
+                    context.check_cancelled()
+                time.sleep(0.02)
         except BaseException:
             Dawdler.stopped += 1
             raise
-        time.sleep(request.stubborn_s)
         match request.fail:
             case "fault": raise ValueError("secret detail /etc/passwd")
             case "memory": raise MemoryError
@@ -135,7 +141,7 @@ class Service:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
 
-    def wait(self, key: str, value: object, within_s: float = 10.0) -> dict[str, Any]:
+    def wait(self, key: str, value: object, within_s: float = 60.0) -> dict[str, Any]:
         """Ask /health until `key` has `value`."""
         until = time.monotonic() + within_s
         while (health := self.get("/health").json())[key] != value:
@@ -143,7 +149,7 @@ class Service:
             time.sleep(0.02)
         return dict(health)
 
-    def stop(self, sig: int = signal.SIGTERM, timeout: float = 15.0) -> int:
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = 60.0) -> int:
         self.process.send_signal(sig)
         return self.process.wait(timeout)
 
@@ -168,7 +174,7 @@ def service(name: str, folder: Path, *arguments: str, ready: bool = True, **env:
         with httpx.Client(base_url=about.get("url", "http://model"), transport=transport, timeout=60) as client:
             running = Service(process, about, client, log)
             if ready:
-                running.wait("state", "ready", 30)
+                running.wait("state", "ready", 120)
             yield running
     finally:
         if process.poll() is None:

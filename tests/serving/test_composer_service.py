@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import socket
-import threading
-import time
 from typing import Any
 
 import httpx
@@ -111,31 +109,19 @@ def test_progress_names_the_composers_stages_in_order(composer: Service) -> None
     assert soundfile.info(io.BytesIO(data)).format == "MP3"
 
 
-def test_health_answers_while_a_song_is_made(composer: Service) -> None:
-    made: list[httpx.Response] = []
-    body = {"narrative": "x", "duration": 60, "format": "mp3"}
-    url = f"{composer.about['url']}/predict"
-    thread = threading.Thread(target=lambda: made.append(httpx.post(url, json=body, timeout=60)))
-    thread.start()
-    composer.wait("busy", 1)
-    took: list[float] = []
-    while thread.is_alive():
-        started = time.monotonic()
-        if composer.get("/health").json()["busy"]:
-            took.append(time.monotonic() - started)
-        time.sleep(0.01)
-    assert made[0].status_code == 200
-    assert len(took) > 20
-    # bench/server.py holds the 99th percentile under 100 ms; here it is enough that nothing blocks the event loop.
-    assert sorted(took)[len(took) // 2] < 0.1
+def test_health_answers_while_a_long_song_is_made_and_it_stops_when_nobody_waits_for_it(composer: Service) -> None:
+    def stopped() -> float:
+        wanted = 'tonewheel_failures_total{model="composer",reason="cancelled"} '
+        rows = composer.get("/metrics").text.splitlines()
+        return sum(float(row.removeprefix(wanted)) for row in rows if row.startswith(wanted))
 
-
-def test_a_song_nobody_waits_for_is_stopped_between_two_stems(composer: Service) -> None:
-    body = json.dumps({"narrative": "long", "duration": 300}).encode()
+    before = stopped()
+    body = json.dumps({"narrative": "long", "duration": 600}).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", httpx.URL(composer.about["url"]).port)) as connection:
         connection.sendall(head + body)
         composer.wait("busy", 1)
-        time.sleep(0.5)
-    composer.wait("busy", 0, 8)
-    assert 'tonewheel_failures_total{model="composer",reason="cancelled"} 1.0' in composer.get("/metrics").text
+        # bench/server.py measures how long they take; here it is enough that none waits for the song.
+        assert [composer.get("/health").json()["busy"] for _ in range(10)] == [1] * 10
+    composer.wait("busy", 0)
+    assert stopped() == before + 1

@@ -18,17 +18,20 @@ from processes import Service, error_of, service
 
 
 def test_while_the_model_loads_it_is_alive_but_not_ready(plugins: Path, tmp_path: Path) -> None:
-    env = {"PYTHONPATH": str(plugins), "DAWDLER_LOAD_STEPS": "15"}
+    env = {"PYTHONPATH": str(plugins), "DAWDLER_LOADS_UNTIL": str(tmp_path / "loaded")}
     with service("dawdler", tmp_path, ready=False, **env) as running:
         assert running.get("/health").json()["state"] == "loading"
         assert running.get("/healthz").status_code == 200
-        ready = running.get("/readyz")
+        until = time.monotonic() + 60
+        while (ready := running.get("/readyz")).json()["progress"] is None and time.monotonic() < until:
+            time.sleep(0.02)  # it listens before it begins to load
         error_of(ready, 503, "not_ready")
         assert ready.json()["status"] == "loading"
         assert ready.json()["progress"]["stage"] == "weights"
         refused = running.post()
         assert "loading" in error_of(refused, 503, "not_ready")["message"]
         assert int(refused.headers["retry-after"]) >= 1
+        (tmp_path / "loaded").touch()
         running.wait("state", "ready")
         assert running.get("/readyz").status_code == 200
         assert running.post().status_code == 200
@@ -61,7 +64,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_stays_alive(
 
 def _asked(running: Service, got: list[httpx.Response], **body: object) -> threading.Thread:
     url = f"{running.about['url']}/predict"
-    thread = threading.Thread(target=lambda: got.append(httpx.post(url, json=body, timeout=30)))
+    thread = threading.Thread(target=lambda: got.append(httpx.post(url, json=body, timeout=120)))
     thread.start()
     running.wait("busy", 1)
     return thread
@@ -72,12 +75,13 @@ def test_on_sigterm_the_running_request_ends_new_ones_get_503_and_the_exit_is_cl
 ) -> None:
     got: list[httpx.Response] = []
     with service("dawdler", tmp_path, PYTHONPATH=str(plugins)) as running:
-        thread = _asked(running, got, steps=10, step_s=0.1)
+        thread = _asked(running, got, hold=str(tmp_path / "enough"))
         running.process.send_signal(signal.SIGTERM)
         running.wait("state", "draining")
         assert "stopping" in error_of(running.post(), 503, "not_ready")["message"]
         error_of(running.get("/readyz"), 503, "not_ready")
-        assert running.process.wait(10) == 0
+        (tmp_path / "enough").touch()
+        assert running.process.wait(60) == 0
         thread.join()
     assert got[0].status_code == 200
     assert got[0].json()["audio_base64"]
@@ -86,10 +90,8 @@ def test_on_sigterm_the_running_request_ends_new_ones_get_503_and_the_exit_is_cl
 def test_what_outlasts_the_grace_period_is_stopped_and_told(plugins: Path, tmp_path: Path) -> None:
     got: list[httpx.Response] = []
     with service("dawdler", tmp_path, PYTHONPATH=str(plugins), TONEWHEEL_DRAIN_S="0.5") as running:
-        thread = _asked(running, got, steps=1000, step_s=0.1)
-        started = time.monotonic()
+        thread = _asked(running, got, hold=str(tmp_path / "never"))
         assert running.stop() == 0
-        assert time.monotonic() - started < 5
         thread.join()
     detail = error_of(got[0], 503, "not_ready")
     assert detail["retryable"] is True
@@ -102,7 +104,7 @@ def test_stuck_work_cannot_keep_the_process(plugins: Path, tmp_path: Path) -> No
 
         def ask() -> None:
             with contextlib.suppress(httpx.HTTPError):
-                got.append(httpx.post(url, json={"stubborn_s": 60}, timeout=30))
+                got.append(httpx.post(url, json={"hold": str(tmp_path / "never"), "deaf": True}, timeout=120))
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -133,7 +135,7 @@ def refused(*arguments: str, **env: str) -> str:
     """What a service says that does not start."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("TONEWHEEL_")}
     command = [sys.executable, "-m", "tonewheel.cli.main", "service", *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=20, env=clean | env, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean | env, check=False)
     assert ran.returncode == 2, ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
     return ran.stderr
@@ -193,4 +195,4 @@ def test_help_and_plain_commands_do_not_load_the_web(name: str) -> None:
             "import sys; from tonewheel.models import registry; registry.cards();\n"
             "bad = {'fastapi', 'starlette', 'numpy', 'torch', 'scipy'} & set(sys.modules); assert not bad, bad"
         )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=20)
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=120)
