@@ -51,7 +51,7 @@ class S3Server:
 
     def new_bucket(self) -> str:
         """The name of an empty bucket."""
-        name = f"songs-{secrets.token_hex(6)}"
+        name = f"songs{secrets.token_hex(6)}"
         self.client().create_bucket(Bucket=name)
         return name
 
@@ -66,28 +66,7 @@ class S3Server:
 @functools.cache
 def s3_server() -> S3Server:
     """The server of this test run, started when the first test asks for it."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    return start_s3(port)
-
-
-def start_s3(port: int) -> S3Server:
-    """A server with one user; it ends with this process."""
-    environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(_BEFORE_KEYS_COUNT)}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    atexit.register(process.kill)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1.0).close()
-            break
-        except OSError:
-            assert process.poll() is None, "moto ended: is it installed?"
-            assert time.monotonic() < until, "moto did not start"
-            time.sleep(0.05)
-    url = f"http://127.0.0.1:{port}"
+    url = _start({"INITIAL_NO_AUTH_ACTION_COUNT": str(_BEFORE_KEYS_COUNT)})
     iam = _boto("iam", url, "nobody", "nothing")
     iam.create_user(UserName="tonewheel")
     made = iam.create_access_key(UserName="tonewheel")["AccessKey"]
@@ -99,6 +78,30 @@ def start_s3(port: int) -> S3Server:
     except botocore.exceptions.ClientError:
         return S3Server(url, made["AccessKeyId"], made["SecretAccessKey"])
     raise AssertionError("the server does not check keys")
+
+
+@functools.cache
+def public_server() -> S3Server:
+    """One that asks for no keys."""
+    return S3Server(_start({}), "any", "any")
+
+
+def _start(more: dict[str, str]) -> str:
+    """A server that ends with this process."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | more)
+    atexit.register(process.kill)
+    until = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+            return f"http://127.0.0.1:{port}"
+        assert process.poll() is None, "moto ended: is it installed?"
+        assert time.monotonic() < until, "moto did not start"
+        time.sleep(0.05)
 
 
 def _boto(service: str, url: str, access: str, secret: str) -> Any:
@@ -162,12 +165,3 @@ def _end(way: socket.socket) -> None:
     with contextlib.suppress(OSError):
         way.shutdown(socket.SHUT_RDWR)
     way.close()
-
-
-def aws_environment(monkeypatch: Any, server: S3Server) -> None:
-    """This process as one that uses the server."""
-    from tonewheel.settings import settings
-
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    settings.cache_clear()

@@ -80,7 +80,10 @@ def show(name: _Name, as_json: _Json = False) -> None:
 def pull(
     name: _Name,
     source: Annotated[
-        str | None, typer.Option("--from", help="A folder to take the files from instead of the card's source.")
+        str | None,
+        typer.Option(
+            "--from", help="Folder, or s3://BUCKET/FOLDER, to take the files from instead of the card's source."
+        ),
     ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Agree to the licence of weights that restrict their use.")

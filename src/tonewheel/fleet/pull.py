@@ -4,8 +4,11 @@
     remove(card)                     → bytes freed
 
 A file arrives as `NAME.part` and gets its name when its size and SHA-256 are those of the card. A pull that was
-cut off goes on at the byte where it stopped. Sources: a folder (`/…`, `file:///…`), `hf:OWNER/NAME` (the hub's
-`/OWNER/NAME/resolve/REVISION/FILE`, from `TONEWHEEL_HUB_URL`). `s3://` is not there yet.
+cut off goes on at the byte where it stopped. Sources (`sources.py`): a folder (`/…`, `file:///…`), `hf:OWNER/NAME`
+(the hub's `/OWNER/NAME/resolve/REVISION/FILE`, from `TONEWHEEL_HUB_URL`), `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`.
+
+A card that knows no hashes names patterns: the source then says which files it has and what their hashes are. A folder
+of the user's own (`TONEWHEEL_<MODEL>_PATH`) is used as it is: nothing is pulled into it, nothing in it is deleted.
 """
 
 from __future__ import annotations
@@ -17,10 +20,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, BinaryIO
 
 from tonewheel.errors import (
     Conflict,
@@ -28,23 +30,21 @@ from tonewheel.errors import (
     InvalidRequest,
     ModelBroken,
     NotPulled,
-    NotSupported,
     PullFailed,
     WrongHash,
 )
 from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.memory import readable
+from tonewheel.fleet.sources import CHUNK, Source, open_source
 from tonewheel.models.base import Card, CardFile
-from tonewheel.settings import settings, weights_dir
+from tonewheel.settings import own_weights, settings, weights_dir
 
 Tell = Callable[[str, int, int], None]
 """`progress(file, bytes of it here, bytes of it in all)`."""
 
 BUILT_IN = "built-in"
-_CHUNK = 1 << 20
 _MANIFEST = ".pulled.json"
 _RETRIES = 3  # connections in a row that broke without bringing anything
-_TIMEOUT_S = 30.0
 
 
 def folder_of(card: Card) -> Path | None:
@@ -57,20 +57,26 @@ def is_pulled(card: Card) -> bool:
     folder = folder_of(card)
     if folder is None:
         return True
+    if own_weights(card.id) is not None:
+        return folder.is_dir()
     try:
         noted = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        return all(noted.get(f.path) == [f.sha256, *_stamp(folder / f.path)] for f in card.files)
+        if card.files:
+            return all(noted.get(f.path) == [f.sha256, *_stamp(folder / f.path)] for f in card.files)
+        return bool(noted) and all(entry[1:] == _stamp(folder / path) for path, entry in noted.items())
     except (OSError, ValueError, AttributeError):
         return False
 
 
 def require_pulled(card: Card) -> None:
     """Raises NotPulled, saying what to run."""
-    if not is_pulled(card):
-        raise NotPulled(
-            f"the weights of {card.id} ({readable(card.size_bytes)}) are not here: run `tonewheel pull {card.id}`",
-            param="model",
-        )
+    if is_pulled(card):
+        return
+    own = own_weights(card.id)
+    if own is not None:
+        raise NotPulled(f"the folder set for {card.id}, {own}, is not there: correct its path", param="model")
+    size = f" ({readable(card.size_bytes)})" if card.size_bytes else ""
+    raise NotPulled(f"the weights of {card.id}{size} are not here: run `tonewheel pull {card.id}`", param="model")
 
 
 def here_bytes(card: Card) -> int:
@@ -82,23 +88,25 @@ def here_bytes(card: Card) -> int:
 
 
 def pull(card: Card, *, source: str | None = None, progress: Tell | None = None) -> Path:
-    """Fetch what is missing. `source` overrides the card's (a folder on a stick, say); hashes stay the card's.
+    """Fetch what is missing. `source` overrides the card's (a folder on a stick, a bucket); hashes stay the card's.
 
     Raises ConsentRequired, DiskFull, PullFailed (run it again: it goes on where it stopped), WrongHash,
-    NotSupported, Conflict when another pull of it is under way, InvalidRequest for a source that is none.
+    NotSupported, MissingExtra, Conflict when another pull of it is under way, InvalidRequest for a source that is none.
     """
     folder = folder_of(card)
     if folder is None:
         raise InvalidRequest(f"{card.id} is built in: there is nothing to pull", param="model")
+    _not_own(card)
     require_consent(card)
     origin = open_source(source or card.source, card.revision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, card), origin:
-            _check_room(card, folder)
-            for file in card.files:
+            files = card.files or origin.files(card.patterns)
+            _check_room(card, files, folder)
+            for file in files:
                 _pull_file(origin, file, _inside(folder, file), progress or _unheard)
-            _note(folder, card)
+            _note(folder, files)
     except OSError as error:
         raise _no_room(error, folder) from error
     return folder
@@ -109,6 +117,7 @@ def remove(card: Card) -> int:
     folder = folder_of(card)
     if folder is None:
         raise InvalidRequest(f"{card.id} is built in: there is nothing to remove", param="model")
+    _not_own(card)
     if not folder.is_dir():
         raise NotPulled(f"there are no files of {card.id} here", param="model")
     with _alone(folder, card):
@@ -117,6 +126,12 @@ def remove(card: Card) -> int:
     with contextlib.suppress(OSError):
         folder.parent.rmdir()  # other revisions keep it
     return freed
+
+
+def _not_own(card: Card) -> None:
+    own = own_weights(card.id)
+    if own is not None:
+        raise InvalidRequest(f"{card.id} is used from your own folder {own}, which is left as it is", param="model")
 
 
 # ── one file ────────────────────────────────────────────────────────────────────────────────────
@@ -172,7 +187,7 @@ def _fill(origin: Source, file: CardFile, output: BinaryIO, digest: Any, tell: T
 
 def _hash_into(file: BinaryIO, digest: Any) -> None:
     file.seek(0)
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(CHUNK):
         digest.update(chunk)
 
 
@@ -196,8 +211,8 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _note(folder: Path, card: Card) -> None:
-    noted = {f.path: [f.sha256, *_stamp(folder / f.path)] for f in card.files}
+def _note(folder: Path, files: Sequence[CardFile]) -> None:
+    noted = {f.path: [f.sha256, *_stamp(folder / f.path)] for f in files}
     temporary = folder / f"{_MANIFEST}.new"
     temporary.write_text(json.dumps(noted))
     temporary.replace(folder / _MANIFEST)
@@ -218,8 +233,9 @@ def _alone(folder: Path, card: Card) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def _check_room(card: Card, folder: Path) -> None:
-    missing = card.size_bytes - min(card.size_bytes, here_bytes(card))
+def _check_room(card: Card, files: Sequence[CardFile], folder: Path) -> None:
+    size = sum(f.size_bytes for f in files)
+    missing = size - min(size, here_bytes(card))
     free = shutil.disk_usage(folder).free - settings().min_free_mb * 1e6
     if missing > free:
         raise DiskFull(
@@ -236,126 +252,3 @@ def _no_room(error: OSError, folder: Path) -> DiskFull | PullFailed:
 
 def _unheard(_file: str, _here: int, _all: int) -> None:
     pass
-
-
-# ── sources ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class Source(Protocol):
-    """Where files are read from."""
-
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
-        """The bytes of a file from `offset` on. Raises PullFailed."""
-        ...
-
-    def __enter__(self) -> Any: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def open_source(source: str, revision: str) -> Source:
-    """The source by its name on the card. Raises InvalidRequest, NotSupported, PullFailed."""
-    if source.startswith("hf:"):
-        return Hub(hub_url(), source[3:], revision or "main")
-    if source.startswith(("s3://", "gs://")):
-        raise NotSupported(
-            f"models cannot be pulled from {source[:5]} yet: copy them into a folder and pull from that (--from FOLDER)"
-        )
-    path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source).expanduser()
-    if not path.is_dir():
-        raise InvalidRequest(f"the source {source[:200]} is no folder on this machine", param="source")
-    return Folder(path)
-
-
-def hub_url() -> str:
-    """Base URL of the hub. Raises NotSupported when neither a setting nor huggingface_hub names one."""
-    if settings().hub_url:
-        return str(settings().hub_url).rstrip("/")
-    try:
-        from huggingface_hub.constants import ENDPOINT  # type: ignore[import-not-found]  # noqa: PLC0415
-    except ImportError:
-        raise NotSupported(
-            "no hub is set: set TONEWHEEL_HUB_URL, install huggingface_hub, or pull from a folder (--from FOLDER)"
-        ) from None
-    return str(ENDPOINT).rstrip("/")
-
-
-class Folder:
-    """A folder on this machine: a stick, a network drive."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Folder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
-        try:
-            with (self._path / path).open("rb") as file:
-                file.seek(offset)
-                while chunk := file.read(_CHUNK):
-                    yield chunk
-        except FileNotFoundError:
-            raise _finally(f"the source has no file {path}") from None
-
-
-class Hub:
-    """A hub's files by HTTP, from any byte on."""
-
-    def __init__(self, base: str, repository: str, revision: str) -> None:
-        import httpx  # noqa: PLC0415  (a pull from a folder needs none of it)
-
-        self._httpx = httpx
-        self._repository, self._revision = repository, revision
-        token = settings().hub_token
-        headers = {"accept-encoding": "identity"}  # a compressed answer has no bytes to go on from
-        if token is not None:
-            headers["authorization"] = f"Bearer {token.get_secret_value()}"  # httpx drops it on a redirect elsewhere
-        self._client = httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
-
-    def __enter__(self) -> Hub:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
-        url = f"/{quote(self._repository)}/resolve/{quote(self._revision, safe='')}/{quote(path)}"
-        headers = {"range": f"bytes={offset}-"} if offset else {}
-        try:
-            with self._client.stream("GET", url, headers=headers) as response:
-                skip = self._checked(response.status_code, response.headers.get("content-range"), path, offset)
-                for chunk in response.iter_bytes(_CHUNK):
-                    # A server that knows no ranges sends all: what is here already is passed over.
-                    yield chunk[skip:]
-                    skip = max(0, skip - len(chunk))
-        except self._httpx.HTTPError as error:
-            raise PullFailed(
-                f"{path}: the hub broke off ({type(error).__name__}): what has arrived is kept; pull again to go on"
-            ) from error
-
-    def _checked(self, status: int, content_range: str | None, path: str, offset: int) -> int:
-        """How many bytes of the answer to pass over. Raises PullFailed."""
-        if status == 206 and content_range is not None and content_range.startswith(f"bytes {offset}-"):
-            return 0
-        if status == 200:
-            return offset
-        name = f"{self._repository} at {self._revision}"
-        if status in (401, 403):
-            raise _finally(
-                f"the hub does not give {path} of {name} ({status}): agree to its licence there and set "
-                "TONEWHEEL_HUB_TOKEN"
-            )
-        if status == 404:
-            raise _finally(f"the hub has no {path} in {name}")
-        raise PullFailed(f"the hub answered {status} for {path} of {name}: try again later")
-
-
-def _finally(message: str) -> PullFailed:
-    """A failure that trying again does not heal."""
-    error = PullFailed(message)
-    error.retryable = False
-    return error
