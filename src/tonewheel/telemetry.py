@@ -31,15 +31,22 @@ WORK_SECONDS: Final = "tonewheel_work_duration_seconds"  # histogram: model
 AUDIO_SECONDS: Final = "tonewheel_audio_seconds"  # counter: model; seconds of audio made or heard
 REAL_TIME_FACTOR: Final = "tonewheel_real_time_factor"  # histogram: model
 FAILURES: Final = "tonewheel_failures"  # counter: model, reason (an error's type)
-LOAD_SECONDS: Final = "tonewheel_model_load_seconds"  # gauge: model
+LOAD_SECONDS: Final = "tonewheel_model_load_seconds"  # gauge: model; of the process that runs
 MODEL_READY: Final = "tonewheel_model_ready"  # gauge 0/1: model
 SLOTS: Final = "tonewheel_slots"  # gauge: model; requests it can run at once
 SLOTS_BUSY: Final = "tonewheel_slots_busy"  # gauge: model
 REFUSED: Final = "tonewheel_requests_refused"  # counter: model, reason (busy, not_ready)
 QUEUE_DEPTH: Final = "tonewheel_queue_depth"  # gauge: model
 QUEUE_WAIT_SECONDS: Final = "tonewheel_queue_wait_seconds"  # histogram: model
+JOBS_ENDED: Final = "tonewheel_jobs_ended"  # counter: model, state
+RENDER_SECONDS: Final = "tonewheel_render_seconds"  # counter: model; by audio_seconds: the mean real-time factor
+SMOOTHED_FACTOR: Final = "tonewheel_measured_real_time_factor"  # gauge: model; of the latest jobs
+QUEUE_OLDEST_SECONDS: Final = "tonewheel_queue_oldest_seconds"  # gauge: model
+WORKERS_ALIVE: Final = "tonewheel_workers_alive"  # gauge
+DATABASE_UP: Final = "tonewheel_database_up"  # gauge 0/1
 EVENT_STREAMS: Final = "tonewheel_event_streams"  # gauge; readers of jobs' events
-RESIDENT_MODELS: Final = "tonewheel_resident_models"  # gauge
+RESIDENT_MODELS: Final = "tonewheel_resident_models"  # gauge; model processes of this machine
+MODEL_REQUESTS: Final = "tonewheel_model_requests"  # gauge: model; requests that use its process now
 RESIDENT_BYTES: Final = "tonewheel_resident_bytes"  # gauge: model, device
 
 # ── names: spans and their attributes ───────────────────────────────────────────────────────────

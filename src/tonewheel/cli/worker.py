@@ -19,6 +19,9 @@ def worker(
     stop_with_parent: Annotated[
         bool, typer.Option("--stop-with-parent", help="End when the process that started it ends.")
     ] = False,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="HOST:PORT where Prometheus may ask which models run here.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell when it is ready as one line of JSON.")] = False,
 ) -> None:
     """Do jobs until SIGTERM or Ctrl-C: running ones may then finish for a while, the rest goes back.
@@ -33,6 +36,7 @@ def worker(
     import logging
 
     from tonewheel.fleet.client import Fleet
+    from tonewheel.gateway.metrics import serve_resident
     from tonewheel.jobs.fleet_renderer import FleetRenderer
     from tonewheel.jobs.worker import Worker, WorkerSettings
     from tonewheel.settings import settings
@@ -41,10 +45,13 @@ def worker(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call to a model says nothing to a person
     given: dict[str, Any] = {"database_url": database, "data_dir": data_dir, "storage_url": storage}
     chosen = settings().model_copy(update={k: v for k, v in given.items() if v is not None})
+    told = serve_resident(chosen.data_dir, metrics) if metrics else None
     made = Worker(WorkerSettings.of(chosen), renderer=FleetRenderer(Fleet(chosen.data_dir)))
 
     def ready() -> None:
         if as_json:
-            typer.echo(json.dumps({"worker": made.identity.id, "pid": made.identity.pid, "slots": made.slots}))
+            typer.echo(
+                json.dumps({"worker": made.identity.id, "pid": made.identity.pid, "slots": made.slots, "metrics": told})
+            )
 
     made.run(on_ready=ready, stop_with_parent=stop_with_parent)

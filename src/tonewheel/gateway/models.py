@@ -30,7 +30,7 @@ class Models:
     """All models this server can use. The fleet of this process is made when a service is first asked for."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
-        self._data_dir = data_dir or settings().data_dir
+        self.data_dir = data_dir or settings().data_dir
         self._fleet: Fleet | None = None
         self._lock = threading.Lock()
 
@@ -39,7 +39,7 @@ class Models:
         from tonewheel.fleet.catalogue import catalogue  # noqa: PLC0415  (the fleet is loaded on first use)
         from tonewheel.fleet.records import Records  # noqa: PLC0415
 
-        return [_shown(e.to_dict()) for e in catalogue(Records(self._data_dir))]
+        return [_shown(e.to_dict()) for e in catalogue(Records(self.data_dir))]
 
     def get(self, name: str) -> dict[str, Any]:
         """One model, by its id or its service's name. Raises NotFound."""
@@ -47,7 +47,7 @@ class Models:
         from tonewheel.fleet.records import Records  # noqa: PLC0415
 
         try:
-            return _shown(entry(name, Records(self._data_dir), probe=False).to_dict())
+            return _shown(entry(name, Records(self.data_dir), probe=False).to_dict())
         except UnknownName as e:
             raise NotFound(e.message, param="id") from None
 
@@ -88,7 +88,7 @@ class Models:
             if self._fleet is None:
                 from tonewheel.fleet.client import Fleet  # noqa: PLC0415
 
-                self._fleet = Fleet(self._data_dir)
+                self._fleet = Fleet(self.data_dir)
             return self._fleet
 
     def close(self) -> None:

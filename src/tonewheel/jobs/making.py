@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tonewheel import __version__
 from tonewheel.errors import DeadlineExceeded, DiskFull, NotFound, Unavailable
+from tonewheel.jobs import totals
 from tonewheel.jobs.children import Children
 from tonewheel.jobs.control import Control
 from tonewheel.jobs.craft import sidecar
@@ -166,6 +167,7 @@ class Making:
             overhead_s = sum(step["took_s"] for name, step in steps.items() if name != "render")
             speed = rendered["render_s"] / finished["duration_s"]
             note_rate(c, library.database, self.start.model, speed, overhead_s)
+            totals.made(c, library.database, self.start.model, finished["duration_s"], rendered["render_s"])
             return True
 
         # When it was not to be written, it may be that this very transaction was, and its answer was lost.

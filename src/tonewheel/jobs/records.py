@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tonewheel.jobs import totals
 from tonewheel.jobs.tables import events, jobs
 from tonewheel.jobs.types import EventType, JobError
 from tonewheel.library.database import Database
@@ -76,6 +77,8 @@ class Records:
                     state="running", run=run, worker=worker, attempts=attempts, stage=None, eta_s=None,
                     started_at=sa.func.coalesce(jobs.c.started_at, self.database.now), told_at=self.database.now,
                 )  # fmt: skip
+                if row["started_at"] is None:
+                    totals.started(c, self.database, job_id)
             return Start(
                 job_id, run, row["kind"], row["model"], row["request"], row["duration_s"], row["deadline_s"],
                 attempts, row["request_id"], row["traceparent"],
@@ -103,10 +106,13 @@ class Records:
         data = {"error": told} if told else {k: v for k, v in values.items() if k == "song_id"}
         if state == "done":
             values |= {"fraction": 1.0}
-        return self.change(
+        ended = self.change(
             c, [jobs.c.state.in_(_OPEN), *where], state, data,
             state=state, error=told, finished_at=self.database.now, eta_s=None, run=None, **values,
         )  # fmt: skip
+        if ended:
+            totals.ended(c, self.database, ended, state, error.type if error else None)
+        return ended
 
     def progress(self, job_id: str, run: str, stage: str, fraction: float, eta_s: float | None) -> bool:
         """Note how far a job is; False when this start is no longer the one that counts."""

@@ -17,6 +17,7 @@ from tonewheel.jobs.estimate import Rate, read_rates, slots_of
 from tonewheel.jobs.records import Records
 from tonewheel.jobs.request import SongRequest
 from tonewheel.jobs.tables import events, jobs, workers
+from tonewheel.jobs.totals import Totals, read_totals
 from tonewheel.jobs.types import ENDED, STATES, Job, JobEvent, JobPage, JobState, LaneCount, WorkerInfo
 from tonewheel.jobs.views import read_jobs
 from tonewheel.library.changes import changes
@@ -208,6 +209,10 @@ class JobStore:
     def rates(self) -> dict[str, Rate]:
         """How fast each model has been on these machines."""
         return self.database.read(read_rates)
+
+    def totals(self) -> dict[str, Totals]:
+        """What was done in all, by model, since the database was made."""
+        return self.database.read(read_totals)
 
     # ── cancelling ──
 
