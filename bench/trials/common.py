@@ -9,6 +9,8 @@ from pathlib import Path
 
 from report import Row
 
+_MOST = 5  # faults of one kind that are told
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -30,8 +32,9 @@ class Trial:
 
     def judge(self, what: str, faults: list[str]) -> bool:
         """Whether it went well; what did not is told at the end."""
-        self.wrong.extend(f"{what}: {fault}" for fault in faults)
-        for fault in faults:
+        told = faults[:_MOST] + ([f"… {len(faults) - _MOST} more"] if len(faults) > _MOST else [])
+        self.wrong.extend(f"{what}: {fault}" for fault in told)
+        for fault in told:
             self.say(f"{what}: {fault}")
         return not faults
 

@@ -38,11 +38,15 @@ class Made(BaseModel):
     metadata: Metadata
 
 class Tone(Model[Ask]):
+    def load(self, context):
+        context.progress("loading", 1.0)
+
     def run(self, request, context):
         time.sleep(0.1)
         t = np.arange(round(request.duration * 8000)) / 8000
         sound = 0.2 * np.sin(2 * np.pi * 440 * t).astype(np.float32)
-        return Result({}, audio=Audio(sound[:, None].repeat(2, 1), 8000))
+        audio = Audio(sound[:, None].repeat(2, 1), 8000)
+        return Result({"audio_base64": audio}, audio=audio)
 
 CARD = Card(id="tone", family="tone", title="Tone", tasks=("music",), code_license="MIT", service="tone",
             default_port=48011, sample_rate=8000, channels=2, concurrency=4)
