@@ -132,7 +132,7 @@ class Engine:
                 except Exception as error:
                     log.exception("a step of the engine failed")
                     self._fail_all(_told(error))
-        self._fail_all(Cancelled("the engine was closed"))
+            self._fail_all(Cancelled("the engine was closed"))
 
     def _turn(self) -> None:
         """Let go, let in, fill, step, tell."""
