@@ -34,6 +34,8 @@ $(VENV)/.dev: pyproject.toml
 	@echo "Installing Tonewheel with its test tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@# The authors' Beat This!, which ours is held to. Alone: the torchaudio it names breaks transformers on CPU torch.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "beat-this==1.1.0"
 	@touch $(VENV)/.base $@
 
 bench: $(VENV)/.dev
