@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="Type of MusicGen's weights; auto = float32 on a CPU, bfloat16 on a GPU."
     )
+    musicgen_cache_mb: float | None = Field(
+        default=None, gt=0, description="MB for keys and values of all its requests. Absent = most of what is free."
+    )
     heartmula_base_url: str | None = Field(
         default=None,
         validation_alias="HEARTMULA_BASE_URL",

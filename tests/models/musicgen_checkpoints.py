@@ -145,7 +145,7 @@ def _spread(model: Any) -> None:
 
 
 def _gain(name: str) -> float:
-    """More for what looks back, less for the text: guidance multiplies what the text says, which is the same each frame."""
+    """More for what looks back, less for the text: guidance multiplies what it says, which is the same each frame."""
     if ".self_attn.q_proj" in name or ".self_attn.k_proj" in name:
         return 2.0
     return 0.4 if ".encoder_attn.out_proj" in name else 1.0

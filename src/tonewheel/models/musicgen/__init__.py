@@ -1,0 +1,34 @@
+"""MusicGen on our own engine: music from a description, batched, streamed, continued (Copet et al. 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tonewheel.models.base import Card, Family, Model
+from tonewheel.models.musicgen.card import CARDS
+from tonewheel.models.musicgen.memory import memory_bytes
+from tonewheel.models.musicgen.request import MusicgenRequest, MusicgenResponse
+
+
+def _create(card: Card) -> Model[Any]:
+    from tonewheel.errors import MissingExtra  # noqa: PLC0415
+
+    try:
+        from tonewheel.models.musicgen.model import Musicgen  # noqa: PLC0415  (torch comes with it)
+    except ImportError as error:
+        if error.name not in ("torch", "transformers", "safetensors"):
+            raise
+        raise MissingExtra(f"{card.id} needs {error.name}: install tonewheel[models]") from None
+    return Musicgen(card)
+
+
+FAMILY = Family(
+    name="musicgen",
+    title="MusicGen",
+    cards=CARDS,
+    request=MusicgenRequest,
+    response=MusicgenResponse,
+    create=_create,
+    memory_bytes=memory_bytes,
+    max_body_bytes=96 * 1024 * 1024,  # two files in base64
+)
