@@ -3,7 +3,8 @@
     python fake_renderer.py DATA_DIR DATABASE_URL     a real worker process that renders with it
 
 The prompt of a request is its script, such as `steps=10 step_s=0.05`:
-`fail=TYPE` raises, `fail_times=N` only the first N times, `die` kills the worker, `ignore_cancel` is deaf.
+`hold=NAME` goes on until MARKS/NAME is there; `fail=TYPE` raises, `fail_times=N` only the first N times, `die` kills
+the worker.
 """
 
 from __future__ import annotations
@@ -59,15 +60,22 @@ class FakeRenderer:
         for step in range(steps):
             progress("sleep", step / steps, None)
             time.sleep(float(script.get("step_s", "0.01")))
-            if "ignore_cancel" not in script:
-                if cancelled():
-                    self.mark(job_id, "cancelled")
-                    raise Cancelled("the fake render was cancelled")
-                if time.monotonic() > until:
-                    raise DeadlineExceeded(f"the fake render took longer than {deadline_s:.0f} s")
+            self._look_up(job_id, until, cancelled)
             self.mark(job_id, f"step{step}")
+        if "hold" in script:
+            self.mark(job_id, "held")
+            while not (self.marks / script["hold"]).exists():
+                time.sleep(0.02)
+                self._look_up(job_id, until, cancelled)
         self.mark(job_id, "end")
         return RenderedSong(audio=tone(), seed=request.seed, model=request.model, revision="fake", licence="none")
+
+    def _look_up(self, job_id: str, until: float, cancelled: Callable[[], bool]) -> None:
+        if cancelled():
+            self.mark(job_id, "cancelled")
+            raise Cancelled("the fake render was cancelled")
+        if time.monotonic() > until:
+            raise DeadlineExceeded("the fake render took longer than its deadline")
 
     def _fail(self, script: Mapping[str, str], job_id: str) -> None:
         if "fail" not in script:
@@ -126,7 +134,7 @@ def main() -> None:
     parser.add_argument("--storage")
     parser.add_argument("--marks", type=Path)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--dead-after", type=float, default=1.5)
+    parser.add_argument("--dead-after", type=float, default=4.0)  # a busy machine must not seem dead
     parser.add_argument("--drain", type=float, default=5.0)
     parser.add_argument("--min-free", type=int, default=0)
     a = parser.parse_args()

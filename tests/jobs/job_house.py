@@ -36,9 +36,13 @@ class WorkerProcess:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout_s: float = 20.0) -> int:
+    def end(self, timeout_s: float = 60.0) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
+
+    def says(self, words: str) -> bool:
+        """Whether its log has them."""
+        return words in self.log.read_text()
 
     @property
     def running(self) -> bool:
@@ -84,10 +88,22 @@ class House:
 
     def marks(self, job: Job) -> list[str]:
         """What the fake renderer and planner did for a job, in order."""
-        path = self.marks_dir / f"{job.id}.log"
-        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+        return [what for what, _, _ in self.marked(job)]
 
-    def until(self, what: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def marked(self, job: Job) -> list[list[str]]:
+        """The same with the process and the time of day: [what, pid, seconds]."""
+        path = self.marks_dir / f"{job.id}.log"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []  # without a line that is being written
+        return [line.split() for line in lines]
+
+    def held(self, *jobs: Job) -> bool:
+        """Whether they have come to the `hold=NAME` of their scripts, and are rendered until NAME is let go."""
+        return all("held" in self.marks(job) for job in jobs)
+
+    def let_go(self, name: str) -> None:
+        (self.marks_dir / name).touch()
+
+    def until(self, what: Callable[[], bool], timeout_s: float = 60.0) -> None:
         until = time.monotonic() + timeout_s
         while not what():
             if time.monotonic() > until:
@@ -95,7 +111,7 @@ class House:
                 raise AssertionError(f"it did not happen in {timeout_s} s\n{logs}")
             time.sleep(0.05)
 
-    def ended(self, job: Job, timeout_s: float = 30.0) -> Job:
+    def ended(self, job: Job, timeout_s: float = 120.0) -> Job:
         """The job when it has ended."""
         self.until(lambda: self.store.get(job.id).ended, timeout_s)
         return self.store.get(job.id)
@@ -106,7 +122,7 @@ def open_house(folder: Path, url: str, marks_dir: Path | None = None) -> Iterato
     marks = marks_dir or folder / "marks"
     marks.mkdir(parents=True, exist_ok=True)
     database = Database.open(url)
-    store = JobStore(database, queue_limit=1000, dead_after_s=2.0)
+    store = JobStore(database, queue_limit=1000, dead_after_s=4.0)
     store.create_tables()
     house = House(folder, url, store, Library(database, FolderStorage(folder / "storage")), marks)
     yield house

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -26,6 +28,15 @@ def binaries() -> Path:
     pytest.skip("PostgreSQL is not installed (apt install postgresql)")
 
 
+def _free_port() -> int:
+    """One that stays free while the server is away: none of those the system gives to those who connect."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+
+
 class Postgres:
     """A server in a folder of its own; `restart` as in life: at once, without asking anybody."""
 
@@ -37,9 +48,7 @@ class Postgres:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
             self._as_other = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = _free_port()
         self._numbers = itertools.count(1)
         self._run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync")
         self.start()
@@ -47,7 +56,7 @@ class Postgres:
     def start(self) -> None:
         options = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-l", log, "-w", "-t", "60", "-o", options, "start")
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-l", log, "-w", "-t", "120", "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", mode, "-w", "-t", "60", "stop")

@@ -8,7 +8,8 @@ Public: configuration, launch, workflow and step decorators, `DBOSClient.enqueue
   worker and are asked when something was submitted (a tenth of the idle cost at a tenth of the latency).
 - `reenqueue_for_recovery` and `get_pending_workflows`: give the work of a dead executor back. The public
   `resume_workflow` would reset the count of starts, so poison jobs would never be set aside.
-- `_active_workflows_set`: what runs in this process.
+- `_active_workflows_set`: what runs in this process; its count for a queue is corrected by what was claimed and
+  has not begun, or a queue asked twice in a moment gets more than its slots.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ STEPS_VERSION = "1"
 _BACKSTOP_STARTS = 50  # ours is counted in the job table; this one only ends what never gets that far
 _SAFETY_POLL_S = 20.0
 _THREADS = 64
+_BEGINS_WITHIN_MS = 30_000  # a claimed job that has not begun by then is a stray: `upkeep` gives it back
 
 logging.getLogger("dbos").setLevel(logging.ERROR)
 
@@ -134,6 +136,7 @@ class Engine:
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=_BACKSTOP_STARTS)(_entry(self._run))
         DBOS.listen_queues([])
         DBOS.launch()
+        self._count_claims()
         self._start_queues()
 
     def _start_queues(self) -> None:
@@ -150,6 +153,26 @@ class Engine:
             )  # fmt: skip
             thread.start()
             self._threads.append(thread)
+
+    def _count_claims(self) -> None:
+        """Let a claimed job take its slot at once: DBOS counts it when its thread has begun, which may be after the
+        queue was asked again."""
+        active = self._instance._active_workflows_set
+        begun: Callable[[str], int] = active.count_for_queue
+
+        def count(queue: str) -> int:
+            claimed = self._claimed(queue)
+            return begun(queue) + len(claimed.difference(active.activeList()))
+
+        active.count_for_queue = count
+
+    def _claimed(self, queue: str) -> set[str]:
+        """Jobs of a queue that this executor took a moment ago and has not ended."""
+        c = self._status.c
+        lately = c.started_at_epoch_ms > round(time.time() * 1000) - _BEGINS_WITHIN_MS
+        mine = (c.queue_name == queue, c.executor_id == self.executor_id, c.status == "PENDING", lately)
+        with self._instance._sys_db.engine.connect() as connection:
+            return set(connection.scalars(sa.select(c.workflow_uuid).where(*mine)))
 
     def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Inside a workflow: do `work` once, ever. What it returned is kept, as JSON; it must not raise an

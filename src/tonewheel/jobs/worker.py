@@ -186,6 +186,7 @@ class Worker:
     def close(self) -> None:
         """Drain, give back what is not done, sign off."""
         self.engine.stop_taking()
+        log.info("worker %s takes no more; %d jobs may finish", self.identity.id, len(self._flow.controls))
         until = time.monotonic() + self.settings.drain_s
         while self.engine.active() and time.monotonic() < until and not self._stopping:
             time.sleep(0.05)
