@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import soundfile
 from fleet_help import InBackground, wait_for
 
 from tonewheel.audio.read import read
@@ -30,11 +31,13 @@ def test_a_plan_becomes_a_song_in_files_with_its_midi_lyrics_and_stems(fleet: Fl
         deadline_s=120, cancelled=lambda: False,
     )  # fmt: skip
     assert isinstance(song.audio, Path) and song.audio.parent == tmp_path
+    assert soundfile.info(song.audio).subtype == "PCM_24"  # who asks for audio/flac alone gets 16 bits
     assert abs(read(song.audio).samples.shape[0] / read(song.audio).rate - PLAN.duration_s) < 0.5
     assert song.midi is not None and song.midi.startswith(b"MThd")
     assert song.lrc is not None and song.stems and all(p.parent == tmp_path for p in song.stems.values())
     assert (song.seed, song.model, song.mastered, song.licence) == (3, "composer", True, "Apache-2.0")
-    assert {"ready", "slot", "work", "render"} <= set(song.timings) and song.details["device"] == "cpu"
+    assert {"ready", "slot", "work", "render"} <= set(song.timings)
+    assert song.details["device"] == "cpu" and song.details["style"]
     assert any(stage == "master" for stage, _, _ in told)
 
 

@@ -35,9 +35,7 @@ def worker(
     import json
     import logging
 
-    from tonewheel.fleet.client import Fleet
     from tonewheel.gateway.metrics import serve_resident
-    from tonewheel.jobs.fleet_renderer import FleetRenderer
     from tonewheel.jobs.worker import Worker, WorkerSettings
     from tonewheel.settings import settings
 
@@ -46,7 +44,7 @@ def worker(
     given: dict[str, Any] = {"database_url": database, "data_dir": data_dir, "storage_url": storage}
     chosen = settings().model_copy(update={k: v for k, v in given.items() if v is not None})
     told = serve_resident(chosen.data_dir, metrics) if metrics else None
-    made = Worker(WorkerSettings.of(chosen), renderer=FleetRenderer(Fleet(chosen.data_dir)))
+    made = Worker(WorkerSettings.of(chosen))
 
     def ready() -> None:
         if as_json:

@@ -12,7 +12,7 @@
 
 **The worker side** is one process (`tonewheel worker`):
 
-    Worker(WorkerSettings.of(settings()), renderer=…).run()
+    Worker(WorkerSettings.of(settings())).run()
 
 A job's way: `workflow.py` runs it, `making.py` makes a song in the steps plan → render → check → analyse →
 finish → store.
@@ -21,8 +21,8 @@ workers that died and moves their jobs on. What a user sees of a job is our own 
 changed only by compare-and-set in one transaction with its event (`records.py`), so that a job has one
 end and the events tell the same story as the state.
 
-Rendering is behind one protocol, `Renderer` (`rendering.py`): `fleet/` implements it by HTTP; the
-default composes in a child process.
+Rendering is behind one protocol, `Renderer` (`rendering.py`), and done by the fleet's models, each in a process
+of its own (`fleet_renderer.py`). Planning, checks and encoding are done in helper processes (`children.py`).
 """
 
 from __future__ import annotations

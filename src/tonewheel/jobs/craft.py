@@ -1,4 +1,4 @@
-"""What helper processes do: plan, compose, check, analyse, finish. Plain JSON in and out, sound in files.
+"""What helper processes do: plan, check, analyse, finish. Plain JSON in and out, sound in files.
 
 Imports are inside: a helper loads what its task needs and keeps it for the next one.
 """
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tonewheel.audio.tags import Tags
-    from tonewheel.songs.plan import SongPlan
 
     Samples = NDArray[np.float32]
 
@@ -35,35 +34,6 @@ def plan(args: Args, tell: Tell) -> Args:
     from tonewheel.songs import make_plan, plan_request
 
     return {"plan": make_plan(plan_request(**args["request"])).to_dict()}
-
-
-def compose(args: Args, tell: Tell) -> Args:
-    """`plan`, `folder`, `midi`, `lrc`, `stems` → `audio` (float WAV, so that nothing is lost before the song is
-    encoded), `midi`, `lrc`, `stems`: files in the folder; `tags`, `style`, `revision`."""
-    from tonewheel.models.base import RunContext
-    from tonewheel.models.composer.card import CARD
-    from tonewheel.models.composer.contract import ComposerRequest
-    from tonewheel.models.composer.model import Composer
-
-    folder = Path(args["folder"])
-    wanted = {name: bool(args.get(name)) for name in ("midi", "lrc", "stems")}
-    request = ComposerRequest(plan=_plan_of(args["plan"]), **wanted)
-    result = Composer(CARD).run(request, RunContext(on_progress=lambda p: tell(p.stage, p.fraction)))
-    assert result.audio is not None and result.audio.tags is not None
-    fields = result.fields
-    made: Args = {
-        "audio": _write_float(folder / "audio.wav", result.audio.samples, result.audio.sample_rate),
-        "stems": {
-            stem["name"]: _write(folder / f"stem-{n}.flac", stem["audio_base64"].data)
-            for n, stem in enumerate(fields.get("stems") or ())
-        },
-    }
-    if "midi_base64" in fields:
-        made["midi"] = _write(folder / "song.mid", fields["midi_base64"].data)
-    if "lrc" in fields:
-        made["lrc"] = _write(folder / "song.lrc", fields["lrc"].encode())
-    tags = dataclasses.asdict(result.audio.tags)
-    return made | {"tags": tags, "style": fields["style"], "revision": CARD.revision}
 
 
 def check(args: Args, tell: Tell) -> Args:
@@ -115,14 +85,8 @@ def finish(args: Args, tell: Tell) -> Args:
 
 
 TASKS: Mapping[str, Callable[[Args, Tell], Args]] = {
-    "plan": plan, "compose": compose, "check": check, "analyse": analyse, "finish": finish,
+    "plan": plan, "check": check, "analyse": analyse, "finish": finish,
 }  # fmt: skip
-
-
-def _plan_of(values: Args) -> SongPlan:
-    from tonewheel.songs.plan import SongPlan
-
-    return SongPlan.model_validate(values)
 
 
 def _tags(values: Args) -> Tags:
@@ -140,16 +104,6 @@ def _gain_to_level(samples: Samples, rate: int) -> float:
     level = loudness.gated_loudness(loudness.hop_powers(samples, rate))
     peak = loudness.true_peak_dbtp(samples, rate)
     return min(TARGET_LUFS - level, CEILING_DBTP - peak) if math.isfinite(level) and math.isfinite(peak) else 0.0
-
-
-def _write_float(path: Path, samples: Samples, rate: int) -> str:
-    import io
-
-    import soundfile
-
-    data = io.BytesIO()
-    soundfile.write(data, samples, rate, format="WAV", subtype="FLOAT")
-    return _write(path, data.getbuffer())
 
 
 def _write(path: Path, data: bytes | memoryview) -> str:

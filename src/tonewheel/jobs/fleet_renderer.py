@@ -17,7 +17,7 @@ from tonewheel.models.base import Card
 from tonewheel.songs.plan import SongPlan
 
 _MAKES_SONGS = {"song", "music", "sound"}
-_LOSSLESS = "audio/flac"  # 16 bits with dither, -96 dB: what a song is encoded from after its checks
+_LOSSLESS = "audio/flac;bits=24"  # not dithered: that happens once, when the song is finished
 
 
 class FleetRenderer:
@@ -112,7 +112,8 @@ def _rendered(answer: Answer, request: RenderRequest, card: Card | None, took_s:
         lrc=lrc.encode() if isinstance(lrc, str) else None,
         stems=_stems(answer),
         timings={**answer.timings, "render": round(took_s, 4)},
-        details={k: said[k] for k in ("device", "dtype", "real_time_factor") if said.get(k) is not None},
+        details={k: said[k] for k in ("device", "dtype", "real_time_factor") if said.get(k) is not None}
+        | {k: answer.fields[k] for k in ("style",) if isinstance(answer.fields.get(k), str)},
     )
 
 

@@ -1,6 +1,6 @@
 """Between a job and whatever renders it: the `Renderer` protocol, its request and its answer.
 
-`fleet/` implements it by HTTP to a model's process; `composer.py` in a child process of the worker.
+`fleet_renderer.py` implements it by HTTP to a model's process.
 """
 
 from __future__ import annotations

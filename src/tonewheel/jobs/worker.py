@@ -23,11 +23,11 @@ from tonewheel import telemetry
 from tonewheel.errors import DiskFull, Unavailable
 from tonewheel.jobs.beats import Beats
 from tonewheel.jobs.children import Children
-from tonewheel.jobs.composer import ComposerRenderer, TemplatePlanner
 from tonewheel.jobs.engine import Engine, wait_for_database
 from tonewheel.jobs.identity import Identity
 from tonewheel.jobs.making import Tools
 from tonewheel.jobs.opening import database_url
+from tonewheel.jobs.planning import TemplatePlanner
 from tonewheel.jobs.records import Records
 from tonewheel.jobs.rendering import Planner, Renderer
 from tonewheel.jobs.store import JobStore
@@ -61,7 +61,6 @@ class WorkerSettings:
     keep_jobs_s: float = 30 * 86400.0
     keep_songs_s: float | None = None
     min_free_bytes: int = 100 * 10**6
-    at_once: int | None = None  # songs composed at once, where the built-in renderer is used; None = half the cores
 
     @classmethod
     def of(cls, settings: Settings) -> WorkerSettings:
@@ -75,7 +74,10 @@ class WorkerSettings:
 
 
 class Worker:
-    """One a process (the engine is a singleton). `renderer` and `planner` default to the built-in ones."""
+    """One a process (the engine is a singleton).
+
+    `renderer` is the fleet of the data folder and `planner` the template planner, unless others are given.
+    """
 
     def __init__(
         self, settings: WorkerSettings, *, renderer: Renderer | None = None, planner: Planner | None = None
@@ -86,7 +88,7 @@ class Worker:
         self.database = Database.open(url, patience_s=_PATIENCE_S, room_patience_s=_PATIENCE_S)
         self.library = Library(self.database, open_storage(settings.storage_url, settings.data_dir))
         self.children = Children()
-        self.renderer: Renderer = renderer or ComposerRenderer(self.children, at_once=settings.at_once)
+        self.renderer: Renderer = renderer or _fleet(settings.data_dir)
         self.planner: Planner = planner or TemplatePlanner(self.children)
         self.slots = dict(self.renderer.slots())
         self.identity = Identity(settings.data_dir)
@@ -209,3 +211,10 @@ class Worker:
         self.database.close()
         self.identity.release()
         log.info("worker %s has ended", self.identity.id)
+
+
+def _fleet(data_dir: Path) -> Renderer:
+    from tonewheel.fleet.client import Fleet  # noqa: PLC0415  (a worker with another renderer needs none of it)
+    from tonewheel.jobs.fleet_renderer import FleetRenderer  # noqa: PLC0415
+
+    return FleetRenderer(Fleet(data_dir))

@@ -40,6 +40,16 @@ def names_audio(accept: str | None, otherwise: Format = "wav") -> Format | None:
     return wanted_audio(",".join(kinds), otherwise) if kinds else None
 
 
+def wanted_bits(accept: str | None) -> int:
+    """Bits a sample of lossless audio: 24 where the header says `audio/flac;bits=24` (ours alone: between our own
+    processes nothing is dithered before it is finished), else 16."""
+    for entry in (accept or "").lower().split(","):
+        kind, *parameters = [part.strip() for part in entry.split(";")]
+        if kind in _TYPES and "bits=24" in parameters:
+            return 24
+    return 16
+
+
 def _weight(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")

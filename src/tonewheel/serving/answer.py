@@ -53,18 +53,19 @@ class Answer:
 
 
 def encode_files(
-    result: Result, audio_format: Format | None, check: Callable[[float], None]
+    result: Result, audio_format: Format | None, check: Callable[[float], None], *, bits: int = 16
 ) -> tuple[dict[str, Any], File | None]:
     """The fields with every Audio and Blob as a `File`, and the main audio as one; each encoded once.
 
-    `audio_format` overrides the format of the main audio. `check` is called while encoding and may raise.
+    `audio_format` overrides the format of the main audio, `bits` are those of its samples where it is lossless.
+    `check` is called while encoding and may raise.
     """
     done: dict[int, File] = {}
 
     def encoded(value: Audio | Blob) -> File:
         if id(value) not in done:
-            wanted = audio_format if value is result.audio else None
-            done[id(value)] = _file(value, wanted, check)
+            main = value is result.audio
+            done[id(value)] = _file(value, audio_format if main else None, check, bits if main else 16)
         return done[id(value)]
 
     fields = {name: _mapped(value, encoded) for name, value in result.fields.items()}
@@ -81,13 +82,13 @@ def _mapped(value: Any, encoded: Callable[[Audio | Blob], File]) -> Any:
     return value
 
 
-def _file(value: Audio | Blob, wanted: Format | None, check: Callable[[float], None]) -> File:
+def _file(value: Audio | Blob, wanted: Format | None, check: Callable[[float], None], bits: int) -> File:
     if isinstance(value, Blob):
         return File(value.data, value.media_type, value.file_name)
     from tonewheel.audio.write import encode  # noqa: PLC0415  (a planner never needs it)
 
     name = wanted or value.format
-    data = encode(value.samples, value.sample_rate, name, value.tags, on_progress=check)
+    data = encode(value.samples, value.sample_rate, name, value.tags, bits=bits, on_progress=check)
     return File(data, INFO[name].media_type, f"audio.{name}")
 
 

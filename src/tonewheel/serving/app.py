@@ -17,7 +17,7 @@ from tonewheel.errors import (
     ServiceBusy,
 )
 from tonewheel.models.base import Family, InfoRoute, WorkRoute
-from tonewheel.serving.accept import names_audio, wanted_audio
+from tonewheel.serving.accept import names_audio, wanted_audio, wanted_bits
 from tonewheel.serving.answer import JSONWithFiles, audio_response
 from tonewheel.serving.body import parse_body, read_body
 from tonewheel.serving.describe import describe
@@ -102,7 +102,8 @@ class _Desk:
             body = await parse_body(route.request, data, request.headers.get("content-type", ""), job_id)
             model = self._host.model
             checked = await asyncio.to_thread(lambda: model.validate(route.to_request(body)))
-            return Work(self._host, self._metrics, Order(checked, body, route, wanted), caller, self._least_deadline_s)
+            order = Order(checked, body, route, wanted, wanted_bits(request.headers.get("accept")))
+            return Work(self._host, self._metrics, order, caller, self._least_deadline_s)
         except ServiceBusy as error:
             self._metrics.refused(self._host.card.id, error)
             raise

@@ -41,6 +41,7 @@ class Order:
     body: ModelRequest
     route: WorkRoute
     audio_format: Format | None  # None = as the model says
+    bits: int = 16  # of lossless audio
 
 
 def deadline_seconds(request: ModelRequest, least_s: float, card_s: float | None) -> float:
@@ -159,7 +160,7 @@ class Work:
         with telemetry.span(name, parent=self._caller.trace, attributes=attributes) as span:
             context.check_cancelled()
             result = self._model.run(order.request, context)
-            fields, audio = encode_files(result, order.audio_format, self._encoding)
+            fields, audio = encode_files(result, order.audio_format, self._encoding, bits=order.bits)
             elapsed = time.monotonic() - self._started
             metadata = self._metadata(self._model, result.seed, result.duration_s, elapsed)
             span.set(telemetry.REQUEST_SEED, result.seed)
