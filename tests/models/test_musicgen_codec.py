@@ -1,0 +1,134 @@
+"""EnCodec by chunks is EnCodec at once; chroma is what the melody says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_musicgen_reference import chroma_by_torch
+
+from tonewheel.errors import InvalidRequest
+from tonewheel.models.musicgen.checkpoint import Checkpoint
+from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
+from tonewheel.models.musicgen.codec import Codec
+
+TOLERANCE = 2e-6  # of samples within ±1; measured 2e-7: sums in another order
+FRAMES = 137
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=["mono", "stereo-old"])
+def codec(request: pytest.FixtureRequest, musicgen_checkpoint: Callable[[str], Path]) -> Codec:
+    return Codec(Checkpoint.open(musicgen_checkpoint(request.param)), torch.device("cpu"))
+
+
+def codes_for(codec: Codec, frames: int = FRAMES) -> torch.Tensor:
+    return torch.randint(0, 64, (codec.codebooks, frames), generator=torch.manual_seed(5))
+
+
+def at_once(codec: Codec, codes: torch.Tensor) -> np.ndarray[Any, Any]:
+    """transformers' own decoder over the whole."""
+    with torch.inference_mode():
+        wave = codec._model.decoder(codec.embedded(codes))[:, 0]
+    return np.asarray(wave.T)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 50, 100])
+def test_joined_chunks_are_the_whole(codec: Codec, size: int) -> None:
+    codes = codes_for(codec)
+    decoding = codec.begin()
+    chunks = [decoding.push(codes[:, n : n + size]) for n in range(0, FRAMES, size)]
+    joined = np.concatenate([*chunks, decoding.finish()])
+    whole = at_once(codec, codes)
+    assert joined.shape == whole.shape == (FRAMES * 640, codec.channels)
+    assert np.abs(joined - whole).max() < TOLERANCE
+    assert whole.std() > 0.01
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
+def test_pieces_shorter_than_the_context_are_exact_too(codec: Codec, frames: int) -> None:
+    codes = codes_for(codec, frames)
+    decoding = codec.begin()
+    chunks = [decoding.push(codes[:, n : n + 1]) for n in range(frames)]
+    assert np.abs(np.concatenate([*chunks, decoding.finish()]) - at_once(codec, codes)).max() < TOLERANCE
+
+
+def test_a_chunk_waits_for_four_frames_only(codec: Codec) -> None:
+    assert (codec.first_context, codec.rest_context, codec.lookahead) == ((3, 3), (1, 1), 4)
+    assert len(codec.begin().push(codes_for(codec, 50))) == 46 * 640
+
+
+def test_no_less_context_would_do(codec: Codec) -> None:
+    """The frames said to be needed are: leaving one out changes the samples."""
+    codes = codes_for(codec, 40)
+    whole = at_once(codec, codes)
+    for frame, samples in ((20 + codec.lookahead, slice(20 * 640, 21 * 640)), (21 + codec.lookahead, None)):
+        other = codes.clone()
+        other[:, frame] = (other[:, frame] + 17) % 64
+        reached = np.abs(at_once(codec, other) - whole)[20 * 640 : 21 * 640].max()
+        assert (reached > 1e-4) == (samples is not None)
+
+
+def test_frames_that_are_not_wanted_are_not_told(codec: Codec) -> None:
+    codes = codes_for(codec)
+    decoding = codec.begin(skip=60)
+    rest = np.concatenate([decoding.push(codes[:, :100]), decoding.push(codes[:, 100:]), decoding.finish()])
+    assert np.abs(rest - at_once(codec, codes)[60 * 640 :]).max() < TOLERANCE
+
+
+def test_samples_become_codes_and_each_side_has_its_own(codec: Codec) -> None:
+    noise = np.random.default_rng(3).standard_normal((6400 + 1, codec.channels)).astype(np.float32) * 0.2
+    codes = codec.encode(noise)
+    assert codes.shape == (codec.codebooks, 11)
+    assert len(codes.unique()) > 5
+    if codec.channels == 2:
+        swapped = codec.encode(noise[:, ::-1].copy())
+        assert torch.equal(swapped[0::2], codes[1::2]) and torch.equal(swapped[1::2], codes[0::2])
+
+
+# ── melody ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def tune(seconds: float, *frequencies: float) -> np.ndarray[Any, Any]:
+    times = np.arange(int(seconds / len(frequencies) * 32_000)) / 32_000
+    return np.concatenate([np.sin(2 * np.pi * f * times) for f in frequencies]).astype(np.float32) * 0.4
+
+
+def test_chroma_is_that_of_the_reference() -> None:
+    rng = np.random.default_rng(1)
+    wave = tune(9, 220.0, 311.1, 440.0, 523.3) + rng.standard_normal(288_000).astype(np.float32) * 0.02
+    assert np.array_equal(chroma(wave, 235), chroma_by_torch(torch.from_numpy(wave)).numpy())
+
+
+def test_chroma_says_which_note_sounds() -> None:
+    heard = chroma(tune(3, 261.63, 440.0), 235).argmax(axis=1)
+    assert heard[3] == 0 and heard[-4] == 9  # C, then A
+    assert chroma(tune(31, 440.0), 235).shape == (235, 12)
+    assert chroma(tune(0.2, 440.0), 235).shape == (5, 12)  # padded to one window
+
+
+def test_a_melody_is_repeated_and_shifted_for_later_windows() -> None:
+    wave = np.arange(32_000 * 40, dtype=np.float32)
+    assert stretch(wave, 32_000 * 15)[0] == 32_000 * 15
+    assert stretch(wave, 32_000 * 15)[32_000 * 25] == 0  # from the beginning again
+    short = tune(3, 440.0)
+    assert stretch(short, 0) is short
+    assert len(stretch(short, 1)) == 32_000 * 30
+
+
+@pytest.mark.parametrize(("wave", "said"), [(np.zeros(64_000, np.float32), "silent"), (tune(0.05, 440.0), "too short")])
+def test_silence_is_no_melody(wave: np.ndarray[Any, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        check_melody(wave)
+    assert caught.value.param == "melody"
