@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from s3_server import S3Server
+
+# The same examples on every machine and in every run, and no clock: a search at random, which may find what nobody has
+# touched, is for thorough runs.
+settings.register_profile(
+    "same", derandomize=not os.environ.get("TONEWHEEL_THOROUGH"), deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("same")
 
 
 @dataclass(frozen=True)

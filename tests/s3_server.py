@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 import botocore.exceptions
 
+from ports import free_port
 from tonewheel.buckets import Bucket, open_bucket
 from tonewheel.settings import Settings
 
@@ -88,13 +89,11 @@ def public_server() -> S3Server:
 
 def _start(more: dict[str, str]) -> str:
     """A server that ends with this process."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | more)
     atexit.register(process.kill)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while True:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1.0).close()
@@ -118,7 +117,7 @@ class Door:
         self._listening: socket.socket | None = None
         self._ways: list[socket.socket] = []
         self._lock = threading.Lock()
-        self.port = 0
+        self.port = free_port()
         self.passed = 0  # connections
         self.open()
 
@@ -128,14 +127,14 @@ class Door:
 
     def open(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
     def shut(self) -> None:
-        assert self._listening is not None
-        _end(self._listening)
         with self._lock:
+            assert self._listening is not None
+            listening, self._listening = self._listening, None
             ways, self._ways = self._ways, []
+        _end(listening)
         for way in ways:
             _end(way)
 
@@ -147,8 +146,13 @@ class Door:
             except OSError:
                 return
             with self._lock:
-                self._ways += [here, there]
-                self.passed += 1
+                open_still = self._listening is listening
+                self._ways += [here, there] if open_still else []
+                self.passed += open_still
+            if not open_still:  # shut while it came in
+                _end(here)
+                _end(there)
+                return
             for source, target in ((here, there), (there, here)):
                 threading.Thread(target=_carry, args=(source, target), daemon=True).start()
 

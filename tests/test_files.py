@@ -70,7 +70,7 @@ def test_ctrl_c_in_a_real_process_leaves_nothing(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"in\n"
         assert len(_names(tmp_path)) == 1
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     assert _names(tmp_path) == []
 
 

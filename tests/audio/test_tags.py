@@ -32,7 +32,7 @@ _tags = st.builds(
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tags=_tags)
 def test_any_tags_come_back_as_they_were(format: Format, tags: Tags) -> None:
     assert read_tags(embed(FILES[format], tags)) == tags
@@ -157,9 +157,7 @@ def test_several_values_and_other_names_are_joined_and_translated() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_broken_files_are_refused_in_one_line(format: Format, data: st.DataObject) -> None:
     whole = bytearray(embed(FILES[format], Tags(title="T", lyrics="la " * 50, extra={"k": "v" * 200})))

@@ -317,7 +317,7 @@ def test_styles_are_listed_and_shown(tonewheel: Cli) -> None:
     assert shown["id"] == "house"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(narrative=st.text(max_size=300), duration=st.floats(allow_nan=True), seed=st.integers(-2, 2**63))
 def test_whatever_is_asked_a_plan_or_one_line_comes_back(
     tonewheel: Cli, narrative: str, duration: float, seed: int
@@ -332,7 +332,7 @@ def test_whatever_is_asked_a_plan_or_one_line_comes_back(
         assert sum(s["duration_s"] for s in plan["sections"]) == pytest.approx(plan["duration_s"])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(narrative=st.text(min_size=1, max_size=300))
 def test_a_hundred_random_narratives_are_planned_or_refused_in_one_line(tonewheel: Cli, narrative: str) -> None:
     ran = tonewheel("plan", "--duration=45", "--as", "json", "--", narrative)

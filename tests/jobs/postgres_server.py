@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import pwd
-import random
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+
+from ports import free_port
 
 _PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -28,15 +27,6 @@ def binaries() -> Path:
     pytest.skip("PostgreSQL is not installed (apt install postgresql)")
 
 
-def _free_port() -> int:
-    """One that stays free while the server is away: none of those the system gives to those who connect."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
-
-
 class Postgres:
     """A server in a folder of its own; `restart` as in life: at once, without asking anybody."""
 
@@ -48,7 +38,7 @@ class Postgres:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
             self._as_other = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
-        self.port = _free_port()
+        self.port = free_port()
         self._numbers = itertools.count(1)
         self._run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync")
         self.start()

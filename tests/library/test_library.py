@@ -27,7 +27,7 @@ from tonewheel.library.types import NewArtifact, NewSong
 
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[Library]:
-    database = Database.open(f"sqlite:///{tmp_path / 'songs.sqlite'}", patience_s=0.5)
+    database = Database.open(f"sqlite:///{tmp_path / 'songs.sqlite'}", patience_s=60.0)
     made = Library(database, FolderStorage(tmp_path / "storage"))
     made.create_tables()
     yield made

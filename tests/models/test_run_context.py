@@ -45,10 +45,12 @@ def test_work_stops_at_its_next_step_after_a_cancel_from_another_thread() -> Non
 
     thread = threading.Thread(target=run)
     thread.start()
-    time.sleep(0.05)
+    until = time.monotonic() + 60
+    while steps < 2 and time.monotonic() < until:
+        time.sleep(0.005)
     context.cancel("enough")
     context.cancel("twice changes nothing")
-    thread.join(1)
+    thread.join(60)
     assert not thread.is_alive()
     assert isinstance(ended[0], Cancelled)
     assert str(ended[0]) == "enough"
@@ -56,10 +58,9 @@ def test_work_stops_at_its_next_step_after_a_cancel_from_another_thread() -> Non
 
 
 def test_the_deadline_stops_work_too() -> None:
-    context = RunContext(deadline=time.monotonic() + 0.02)
-    context.check_cancelled()
+    RunContext(deadline=time.monotonic() + 600).check_cancelled()
+    context = RunContext(deadline=time.monotonic() - 0.01)
     assert context.remaining_s is not None
-    time.sleep(0.03)
     with pytest.raises(DeadlineExceeded):
         context.progress("step", 0.5)
     assert not context.cancelled

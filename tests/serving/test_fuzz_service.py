@@ -19,7 +19,7 @@ BODY = st.dictionaries(st.sampled_from(FIELDS), JSON) | st.builds(
     lambda options, song, words: {"narrative": words, "options": options | ({"generatedSong": song} if song else {})},
     st.dictionaries(st.sampled_from(OPTIONS), JSON, max_size=3), SONG, st.text(min_size=1, max_size=40),
 )  # fmt: skip
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def _documented(status: int, text: str) -> None:
