@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidRequest
+from tonewheel.jobs.fleet_renderer import request_body
+from tonewheel.jobs.rendering import RenderRequest
 from tonewheel.models import registry
 from tonewheel.models.musicgen.generation import sub_seed
 from tonewheel.models.musicgen.memory import memory_bytes
+from tonewheel.models.musicgen.prompt import from_plan
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.windows import Window, frames_of, samples_of, windows
+from tonewheel.songs import make_plan, plan_request
 from tonewheel.songs.plan import MAX_SEED
 
 GB = 1e9
@@ -74,6 +79,29 @@ def test_windows_make_every_frame_once_and_never_hold_more_than_thirty_seconds(f
         assert window.context >= min(given + made, 750)
         made += window.frames
     assert made == frames
+
+
+def test_a_plan_becomes_a_description() -> None:
+    plan = make_plan(plan_request(narrative="A lamp above the sea", duration_s=20.0, seed=3, style="lo-fi-hip-hop"))
+    asked = from_plan(plan)
+    prompt = asked["prompt"]
+    assert plan.genre in prompt and plan.key in prompt and f"{plan.tempo:.0f} bpm" in prompt
+    assert all(i.instrument in prompt for i in plan.instrumentation) and all(mood in prompt for mood in plan.moods)
+    assert MusicgenRequest(**asked).prompt == prompt
+    unwanted = plan.model_copy(
+        update={"sections": tuple(s.model_copy(update={"negative_styles": ("noise",)}) for s in plan.sections)}
+    )
+    assert from_plan(unwanted) == asked | {"negative_prompt": "noise"}
+
+
+def test_jobs_ask_in_these_words(tmp_path: Path) -> None:
+    plan = make_plan(plan_request(narrative="A lamp above the sea", duration_s=20.0, seed=3))
+    order = RenderRequest(model="musicgen-small", duration_s=20.0, seed=3, plan=plan, scratch=tmp_path)
+    body = request_body(order, set(MusicgenRequest.model_fields), "job", registry.families()["musicgen"].from_plan)
+    assert body == {"client_job_id": "job", "prompt": from_plan(plan)["prompt"], "duration": 20.0, "seed": 3}
+    given = dataclasses.replace(order, prompt="a waltz", options={"top_k": 5})
+    body = request_body(given, set(MusicgenRequest.model_fields), "job", from_plan)
+    assert (body["prompt"], body["top_k"]) == ("a waltz", 5)
 
 
 def test_the_first_of_several_has_the_seed_itself_and_the_others_their_own() -> None:

@@ -16,6 +16,7 @@ from tonewheel.models import registry
 from tonewheel.models.base import Card
 from tonewheel.songs.plan import SongPlan
 
+FromPlan = Callable[[SongPlan], dict[str, Any]]
 _MAKES_SONGS = {"song", "music", "sound"}
 _LOSSLESS = "audio/flac;bits=24"  # not dithered: that happens once, when the song is finished
 
@@ -45,9 +46,10 @@ class FleetRenderer:
     ) -> RenderedSong:
         target = self._fleet.target(request.model)
         fields = set(target.family.request.model_fields) if target.family else None
+        from_plan = target.family.from_plan if target.family else None
         began = time.monotonic()
         answer = self._fleet.call(
-            request.model, request_body(request, fields, job_id), accept=_LOSSLESS, into=request.scratch,
+            request.model, request_body(request, fields, job_id, from_plan), accept=_LOSSLESS, into=request.scratch,
             deadline_s=deadline_s, progress=progress, cancelled=cancelled, headers=_headers(request),
         )  # fmt: skip
         return _rendered(answer, request, target.card, time.monotonic() - began)
@@ -56,14 +58,25 @@ class FleetRenderer:
         self._fleet.close()
 
 
-def request_body(request: RenderRequest, fields: set[str] | None, job_id: str) -> dict[str, Any]:
+def request_body(
+    request: RenderRequest, fields: set[str] | None, job_id: str, from_plan: FromPlan | None = None
+) -> dict[str, Any]:
     """What a model is asked, in the words it has: `fields` are those of its request type, None = not known.
 
-    A model that takes a plan gets it; others get what the plan says as words, lyrics and seconds.
+    A model that takes a plan gets it; others get what their family's `from_plan` makes of it, or what it says as
+    words, lyrics and seconds.
     """
     body: dict[str, Any] = {"client_job_id": job_id[:256]}
     if fields is not None and "plan" in fields and request.plan is not None:
         body["plan"] = request.plan.to_dict()
+    elif request.plan is not None and from_plan is not None:
+        given = {
+            "prompt": request.prompt,
+            "lyrics": request.lyrics,
+            "duration": request.duration_s,
+            "seed": request.seed,
+        }
+        body |= from_plan(request.plan) | {name: value for name, value in given.items() if value is not None}
     else:
         prompt, lyrics = request.prompt, request.lyrics
         if request.plan is not None:

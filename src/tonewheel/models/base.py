@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from tonewheel.errors import Cancelled, DeadlineExceeded, InvalidRequest, TonewheelError
-from tonewheel.songs.plan import MAX_SEED
+from tonewheel.songs.plan import MAX_SEED, SongPlan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -385,6 +385,7 @@ class Family:
     routes: tuple[WorkRoute | InfoRoute, ...] = ()
     metadata_keys: tuple[str, ...] = ("metadata",)  # the symbolic services answer it under `meta` too
     max_body_bytes: int = 4 * 1024 * 1024  # families that take audio raise it
+    from_plan: Callable[[SongPlan], dict[str, Any]] | None = None  # a plan in the words of its requests, None = by name
 
     @property
     def service(self) -> str:

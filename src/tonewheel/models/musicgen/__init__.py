@@ -7,6 +7,7 @@ from typing import Any
 from tonewheel.models.base import Card, Family, Model
 from tonewheel.models.musicgen.card import CARDS
 from tonewheel.models.musicgen.memory import memory_bytes
+from tonewheel.models.musicgen.prompt import from_plan
 from tonewheel.models.musicgen.request import MusicgenRequest, MusicgenResponse
 
 
@@ -31,4 +32,5 @@ FAMILY = Family(
     create=_create,
     memory_bytes=memory_bytes,
     max_body_bytes=96 * 1024 * 1024,  # two files in base64
+    from_plan=from_plan,
 )
