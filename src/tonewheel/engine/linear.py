@@ -29,6 +29,19 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def make_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
-    """A linear layer of weight [outputs, inputs], already in its type and on its device."""
+    """A linear layer of weight [outputs, inputs], already in its type and on its device; x is [rows, inputs].
+
+    On a CPU a single row is computed as two: torch multiplies it by other code, which rounds otherwise, and a request
+    would not get the same numbers alone as in company. From 2 to 15 rows, and again from 16 on, every row's bits are
+    the same whatever stands beside it (measured with torch 2.13 and MKL; between the two they differ by rounding).
+    """
     weight = weight.contiguous()
-    return lambda x: linear(x, weight, bias)
+    if weight.device.type != "cpu":
+        return lambda x: linear(x, weight, bias)
+
+    def rows_alike(x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] == 1 and x.ndim == 2:
+            return linear(x.expand(2, -1), weight, bias)[:1]
+        return linear(x, weight, bias)
+
+    return rows_alike
