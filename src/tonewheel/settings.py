@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tonewheel.errors import InvalidRequest, OutputRefused
 
 
 def _data_dir() -> Path:
@@ -147,8 +149,26 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process. Raises InvalidRequest for a variable that cannot be what it is set to."""
+    try:
+        return Settings()
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]  # its value may be a secret
+        place = str(first["loc"][0]) if first["loc"] else "the settings"
+        name = f"TONEWHEEL_{place.upper()}" if place in Settings.model_fields else place
+        raise InvalidRequest(f"the environment variable {name}: {first['msg']}", param=place) from None
+
+
+def made_folder(folder: Path, said_by: str = "TONEWHEEL_DATA_DIR or --data-dir") -> Path:
+    """`folder`, made if it was not there and writable. Raises OutputRefused; `said_by` is what sets it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        reason = "it is no folder" if isinstance(e, (FileExistsError, NotADirectoryError)) else e.strerror or str(e)
+        raise OutputRefused(f"the folder {folder} cannot be used: {reason}; choose another with {said_by}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputRefused(f"the folder {folder} may not be written by this user; choose another with {said_by}")
+    return folder
 
 
 def service_url(name: str) -> str | None:
@@ -172,9 +192,14 @@ def models_dir() -> Path:
     return settings().models_dir or settings().data_dir / "models"
 
 
+def path_variable(model: str) -> str:
+    """The environment variable that names a model's folder."""
+    return f"TONEWHEEL_{_variable(model)}_PATH"
+
+
 def own_weights(model: str) -> Path | None:
     """A folder of weights that is used as it is (`TONEWHEEL_<MODEL>_PATH`); None = pulled ones are."""
-    path = os.environ.get(f"TONEWHEEL_{_variable(model)}_PATH")
+    path = os.environ.get(path_variable(model))
     return Path(path).expanduser() if path else None
 
 

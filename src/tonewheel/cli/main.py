@@ -39,6 +39,7 @@ def _root(
 def _register() -> None:
     from tonewheel.cli.compose import compose
     from tonewheel.cli.doctor import doctor
+    from tonewheel.cli.generate import generate
     from tonewheel.cli.inspect import inspect
     from tonewheel.cli.jobs import app as jobs
     from tonewheel.cli.keys import app as keys
@@ -51,7 +52,7 @@ def _register() -> None:
     from tonewheel.cli.validate import validate
     from tonewheel.cli.worker import worker
 
-    making = (song, plan, compose, styles, inspect)
+    making = (song, plan, compose, generate, styles, inspect)
     running = (serve, worker, service, doctor, validate)
     keeping = (models, show, pull, rm, ps, stop)
     for command in (*making, *running, *keeping):

@@ -15,6 +15,9 @@ def service(
         int | None, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 = any free one. Default: its own.")
     ] = None,
     uds: Annotated[Path | None, typer.Option("--uds", help="A Unix socket instead of host and port.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--path", help="A folder with its weights, used as it is (TONEWHEEL_<MODEL>_PATH).")
+    ] = None,
     public_without_key: Annotated[
         bool, typer.Option("--public-without-key", help="Serve other machines although no TONEWHEEL_API_KEY is set.")
     ] = False,
@@ -27,12 +30,24 @@ def service(
       tonewheel service composer
 
       tonewheel service jen1 --port 4100
+
+      tonewheel service musicgen-small --path /models/musicgen-small
     """
     import logging
+    import os
 
+    from tonewheel.fleet.consent import require_consent
+    from tonewheel.fleet.pull import require_pulled
+    from tonewheel.models import registry
     from tonewheel.serving.server import ServiceOptions, run_service
+    from tonewheel.settings import path_variable
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    card = registry.card(name)
+    if path is not None:
+        os.environ[path_variable(card.id)] = str(path.absolute())
+    require_consent(card)
+    require_pulled(card)
     options = ServiceOptions(
         name=name, host=host, port=port, uds=uds, as_json=as_json, public_without_key=public_without_key,
     )  # fmt: skip

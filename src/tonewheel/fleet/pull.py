@@ -96,8 +96,10 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
     folder = folder_of(card)
     if folder is None:
         raise InvalidRequest(f"{card.id} is built in: there is nothing to pull", param="model")
-    _not_own(card)
     require_consent(card)
+    if own_weights(card.id) is not None:
+        require_pulled(card)
+        return folder
     origin = open_source(source or card.source, card.revision)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,8 @@ def remove(card: Card) -> int:
     folder = folder_of(card)
     if folder is None:
         raise InvalidRequest(f"{card.id} is built in: there is nothing to remove", param="model")
-    _not_own(card)
+    if own_weights(card.id) is not None:
+        raise InvalidRequest(f"{card.id} is used from your own folder {folder}, which is left as it is", param="model")
     if not folder.is_dir():
         raise NotPulled(f"there are no files of {card.id} here", param="model")
     with _alone(folder, card):
@@ -126,12 +129,6 @@ def remove(card: Card) -> int:
     with contextlib.suppress(OSError):
         folder.parent.rmdir()  # other revisions keep it
     return freed
-
-
-def _not_own(card: Card) -> None:
-    own = own_weights(card.id)
-    if own is not None:
-        raise InvalidRequest(f"{card.id} is used from your own folder {own}, which is left as it is", param="model")
 
 
 # ── one file ────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,156 @@
+"""`tonewheel generate`: music from a description, by any model that takes a prompt."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tonewheel.cli import options as o
+from tonewheel.errors import InvalidRequest, RenderFault
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tonewheel.fleet.exchange import Answer
+    from tonewheel.models.base import Card, Family
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What it is to sound like; empty = whatever the model likes.")] = "",
+    model: Annotated[str, typer.Option("--model", help="A model that takes prompts.")] = "musicgen-small",
+    duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds of new music.")] = 10.0,
+    output: o.Output = None,
+    fmt: o.Format = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="The same seed and words give the same music.")] = None,
+    negative: Annotated[str | None, typer.Option("--negative", help="What it is not to sound like.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="Higher is less predictable.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Draw from so many tokens; 0 = all.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the likeliest that make up this.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="How closely the prompt is followed.")] = None,
+    continue_from: Annotated[
+        Path | None, typer.Option("--continue-from", help="An audio file to go on from; the result begins with it.")
+    ] = None,
+    melody: Annotated[
+        Path | None, typer.Option("--melody", help="An audio file whose melody is followed (melody models).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked; make nothing.")] = False,
+    force: o.Force = False,
+    as_json: o.AsJson = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Generate music from a description, with a model on this machine.
+
+    Examples:
+
+      tonewheel generate "warm lo-fi with a slow beat" --duration 8 -o x.wav
+
+      tonewheel generate "a brass band" --model musicgen-melody --melody hummed.wav
+
+      tonewheel generate "the same, wilder" --continue-from x.wav --seed 7 -o longer.flac
+    """
+    from rich.console import Console
+
+    from tonewheel.audio.formats import format_of
+    from tonewheel.cli.make import slug
+    from tonewheel.files import check_target
+    from tonewheel.models import registry
+
+    family, card = registry.resolve(model)
+    target = output or Path(f"{slug(prompt or card.id)}.{fmt or 'wav'}")
+    chosen = format_of(target)
+    check_target(target, force)
+    asked = {
+        "prompt": prompt, "duration": duration, "seed": seed, "negative_prompt": negative, "temperature": temperature,
+        "top_k": top_k, "top_p": top_p, "guidance_scale": guidance, "continue_from": _encoded(continue_from),
+        "melody": _encoded(melody),
+    }  # fmt: skip
+    body = {name: value for name, value in asked.items() if value is not None}
+    _check(family, card, body)
+    if dry_run:
+        shown = {k: "(a file)" if k in ("continue_from", "melody") else v for k, v in body.items()}
+        told = {"dry_run": True, "model": card.id, "files": [str(target)], "request": shown}
+        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else f"dry run: would write {target}")
+        return
+    chat = Console(stderr=True, quiet=quiet)
+    began = time.monotonic()
+    answer = _made(card, body, chosen, chat)
+    _write(answer, target, force)
+    _tell(answer, card, target, time.monotonic() - began, as_json, chat)
+
+
+def _encoded(path: Path | None) -> str | None:
+    """A file as a request holds it. Raises UnreadableAudio."""
+    from tonewheel.audio.read import load_bytes
+
+    return None if path is None else base64.b64encode(load_bytes(path)).decode()
+
+
+def _check(family: Family, card: Card, body: dict[str, Any]) -> None:
+    """What the model cannot take is told before anything is started. Raises InvalidRequest."""
+    from pydantic import ValidationError
+
+    from tonewheel.songs.faults import explain
+
+    known = family.request.model_fields
+    if "prompt" not in known:
+        raise InvalidRequest(f"{card.id} takes no prompt: see `tonewheel models`", param="model")
+    strange = [name for name in body if name not in known]
+    if strange:
+        raise InvalidRequest(f"{card.id} knows no {strange[0].replace('_', ' ')}: leave it out", param=strange[0])
+    if "melody" in body and "melody" not in card.tasks:
+        raise InvalidRequest(f"{card.id} follows no melody: name a model that does with --model", param="melody")
+    try:
+        family.request.model_validate(body)
+    except ValidationError as error:
+        raise explain(error, InvalidRequest, "", tuple(known)) from None
+
+
+def _made(card: Card, body: dict[str, Any], chosen: Any, chat: Console) -> Answer:
+    from tonewheel.audio.formats import INFO
+    from tonewheel.cli.make import progress_bar
+    from tonewheel.fleet.client import Fleet
+
+    accept = "audio/opus" if chosen == "opus" else INFO[chosen].media_type  # both are Ogg by their type
+    with progress_bar(chat) as show, Fleet() as fleet:
+        return fleet.call(
+            card.id, body, accept=accept, progress=lambda stage, fraction, _: show(_DOING.get(stage, stage), fraction)
+        )
+
+
+_DOING = {
+    "load": "loading the model", "text": "reading the prompt", "generate": "generating", "encode": "encoding"
+}  # fmt: skip
+
+
+def _write(answer: Answer, target: Path, force: bool) -> None:
+    from tonewheel.files import whole_file
+
+    if answer.audio is None:
+        raise RenderFault("the model answered no audio")
+    with whole_file(target, force=force) as out:
+        out.write(answer.audio.read())
+
+
+def _tell(answer: Answer, card: Card, target: Path, took_s: float, as_json: bool, chat: Console) -> None:
+    said = answer.metadata
+    notes = answer.fields.get("notes") or []
+    if as_json:
+        told = {
+            "files": [str(target)], "model": card.id, "license": card.weight_license,
+            "duration_s": said.get("duration_s"), "seed": said.get("seed"),
+            "sample_rate": answer.fields.get("sample_rate"), "channels": answer.fields.get("channels"),
+            "notes": notes, "timings": dict(answer.timings),
+        }  # fmt: skip
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    for note in notes:
+        chat.print(f"Note: {note}", highlight=False)
+    licence = f", {card.weight_license}" if card.weight_license else ""
+    seconds = float(said.get("duration_s") or 0.0)
+    chat.print(f"{seconds:g} s in {took_s:.1f} s, seed {said.get('seed')}{licence}", highlight=False)
+    print(target)
