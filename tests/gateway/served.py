@@ -42,7 +42,7 @@ class Served:
         return self.client.get(f"/v1/jobs/{job if isinstance(job, str) else job['id']}").json()
 
     def wait(
-        self, job: dict[str, Any], until: Callable[[dict[str, Any]], bool] | None = None, s: float = 60
+        self, job: dict[str, Any], until: Callable[[dict[str, Any]], bool] | None = None, s: float = 180
     ) -> dict[str, Any]:
         """The job when it has ended, or when `until` says so."""
         done = until or (lambda j: j["state"] in ("done", "failed", "cancelled", "poisoned"))
@@ -105,6 +105,6 @@ def serving(data_dir: Path, *options: str, **settings: str) -> Iterator[Served]:
 def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A command of its own process."""
     return subprocess.run(
-        [sys.executable, "-m", "tonewheel.cli.main", *arguments], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "tonewheel.cli.main", *arguments], capture_output=True, text=True, timeout=180,
         env=environment(**settings), check=False,
     )  # fmt: skip

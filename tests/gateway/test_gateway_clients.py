@@ -96,7 +96,7 @@ def test_the_feed_of_a_long_job_is_complete(dawdling: Served) -> None:
 
 def test_two_hundred_follow_one_job_and_those_who_leave_are_forgotten(dawdling: Served) -> None:
     job = ordered(dawdling)
-    assert streams(dawdling) == 0
+    wait_for(lambda: streams(dawdling) == 0)
     before = connections(dawdling)
     staying: list[str] = []
 

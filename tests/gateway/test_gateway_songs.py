@@ -34,7 +34,11 @@ def test_the_readme_flow_ends_in_an_mp3_of_the_length_asked(server: Served) -> N
     assert told[0]["event"] == "queued"
     assert told[-1]["event"] == "done"
     fractions = [e["data"]["fraction"] for e in told if e["event"] == "progress"]
-    assert fractions == sorted(fractions) and len(fractions) >= 3
+    assert fractions == sorted(fractions)
+    # In between once a second at most: that it begins and that it is being rendered is always told.
+    assert [e["data"]["stage"] for e in told if e["event"] == "progress" and ":" not in e["data"]["stage"]][:2] == [
+        "plan", "render",
+    ]  # fmt: skip
     job = server.job(job)
     song = server.client.get(job["song_url"]).json()
     file = server.client.get(song["audio_url"])
@@ -184,7 +188,7 @@ def test_heartmulas_contract_is_answered_when_the_music_is_there(server: Served)
 
 def test_the_orchestrators_contract(server: Served) -> None:
     asked = {"narrative": NARRATIVE, "duration": 10, "options": {"style": "folk", "seed": 11}}
-    with httpx.Client(base_url=server.url, timeout=60, headers={"X-Request-Id": "mine-1"}) as client:
+    with httpx.Client(base_url=server.url, timeout=120, headers={"X-Request-Id": "mine-1"}) as client:
         created = client.post("/jobs", json=asked)
         assert created.status_code == 202
         assert created.headers["x-request-id"] == "mine-1"

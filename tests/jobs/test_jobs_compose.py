@@ -53,7 +53,7 @@ class Served:
     def order(self, **words: Any) -> Job:
         return self.store.submit(song_request(narrative=NARRATIVE, **words))
 
-    def song(self, job: Job, timeout_s: float = 120) -> Song:
+    def song(self, job: Job, timeout_s: float = 180) -> Song:
         """What a job made."""
         ended = self.store.wait(job.id, timeout_s)
         assert ended.state == "done" and ended.song_id is not None, (ended.error, self.log())
@@ -85,11 +85,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def until_rendering(served: Served, job: Job) -> None:
-    """Return when a model is at work on it, or just being started for it."""
+    """Return when it is being rendered: that this begins is always told, how far it is once a second at most."""
     for event in served.store.watch(job.id):
-        if event is not None and event.data.get("stage", "").startswith("render: "):
+        if event is not None and event.data.get("stage", "").startswith("render"):
             return
         assert event is None or not event.last, served.log()
+
+
+def frozen_at_work(served: Served, **words: Any) -> Job:
+    """A job that is being rendered, its worker stopped meanwhile: however quick it is."""
+    for _ in range(10):
+        job = served.order(**words)
+        until_rendering(served, job)
+        served.process.send_signal(signal.SIGSTOP)
+        if served.store.get(job.id).state == "running":
+            return job
+        served.process.send_signal(signal.SIGCONT)
+    raise AssertionError("the jobs end before they are seen to run")
 
 
 def wait_for(what: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -149,8 +161,7 @@ def test_cancel_stops_the_composer_and_the_next_song_has_its_slot(served: Served
 
 
 def test_a_killed_worker_takes_its_processes_along_and_the_song_is_made_all_the_same(served: Served) -> None:
-    job = served.order(duration_s=30, seed=2, format="wav")
-    until_rendering(served, job)
+    job = frozen_at_work(served, duration_s=30, seed=2, format="wav")
     orphans = served.helpers()
     assert orphans
     served.process.kill()
