@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -30,7 +31,8 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Look at this machine: Python, SQLite, torch, memory, disk, ports. Exit code 1 when something is broken.
+    """Look at this machine: Python, SQLite, torch, memory, disk, database, ports. Exit code 1 when something is
+    broken; each finding says what to do.
 
     Examples:
 
@@ -53,7 +55,9 @@ def examine() -> Iterator[Finding]:
     yield _sqlite()
     yield from _torch()
     yield from _memory()
-    yield _disk()
+    yield from disk()
+    yield database()
+    yield from _traces()
     yield from _ports()
 
 
@@ -116,16 +120,62 @@ def _memory() -> Iterator[Finding]:
         yield Finding("memory", "ok", f"{device.label}: {free} free of {total}")
 
 
-def _disk() -> Finding:
+def disk() -> Iterator[Finding]:
+    """The data folder, and the room that is left for it."""
     from tonewheel.settings import settings
 
     folder = settings().data_dir
     there: Path = next(p for p in (folder, *folder.parents) if p.exists())
+    other = "set TONEWHEEL_DATA_DIR to a folder that this user may write"
+    if not there.is_dir():
+        yield Finding("data folder", "fault", f"{folder}: {there} is no folder", other)
+        return
+    if not os.access(there, os.W_OK | os.X_OK):
+        yield Finding("data folder", "fault", f"{folder}: {there} may not be written by this user", other)
+    else:
+        yield Finding("data folder", "ok", f"{folder}{'' if folder.exists() else ' (made when it is needed)'}")
     free = shutil.disk_usage(there).free / 1e9
     found = f"{free:.1f} GB free for {folder}"
     if free < _LEAST_FREE_GB:
-        return Finding("disk", "warning", found, "free some space, or set TONEWHEEL_DATA_DIR to a larger disk")
-    return Finding("disk", "ok", found)
+        yield Finding("disk", "warning", found, "free some space, or set TONEWHEEL_DATA_DIR to a larger disk")
+    else:
+        yield Finding("disk", "ok", found)
+
+
+def database() -> Finding:
+    """Whether it answers; nothing is made."""
+    import sqlalchemy as sa
+
+    from tonewheel.errors import TonewheelError
+    from tonewheel.jobs.opening import check_file, database_url
+    from tonewheel.library.database import Database
+    from tonewheel.settings import settings
+
+    try:
+        opened = Database.open(database_url(settings().data_dir, settings().database_url), patience_s=2.0)
+    except TonewheelError as e:
+        return Finding("database", "fault", e.message, "correct TONEWHEEL_DATABASE_URL")
+    try:
+        if opened.file is not None:
+            check_file(opened.file)
+            if not opened.file.exists():
+                return Finding("database", "ok", f"{opened.file} (made when it is needed)")
+        opened.read(lambda c: c.scalar(sa.select(sa.literal(1))))
+    except (TonewheelError, sa.exc.SQLAlchemyError) as e:
+        said = e.message if isinstance(e, TonewheelError) else f"it cannot be used ({type(e).__name__})"
+        return Finding("database", "fault", f"{opened.shown_url}: {said}", "start it, or see TONEWHEEL_DATABASE_URL")
+    finally:
+        opened.close()
+    return Finding("database", "ok", f"{opened.shown_url} answers")
+
+
+def _traces() -> Iterator[Finding]:
+    if any(os.environ.get(f"OTEL_EXPORTER_OTLP{part}_ENDPOINT") for part in ("", "_TRACES")):
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+            yield Finding("traces", "warning", "an OTLP endpoint is set, but traces cannot be sent",
+                          "pip install 'tonewheel[telemetry]'")  # fmt: skip
+        else:
+            yield Finding("traces", "ok", "sent over OTLP")
 
 
 def _ports() -> Iterator[Finding]:
@@ -137,11 +187,25 @@ def _ports() -> Iterator[Finding]:
         with socket.socket() as probe:
             probe.settimeout(0.3)
             taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        if taken:
-            do = f"fine if that is Tonewheel's own {name}; else end what uses it, or give --port"
-            yield Finding(f"port {port}", "warning", f"in use ({name})", do)
-        else:
+        if not taken:
             yield Finding(f"port {port}", "ok", f"free ({name})")
+        elif version := _tonewheel_at(port, "gateway" if name == "server" else name):
+            yield Finding(f"port {port}", "ok", f"Tonewheel's own {name} runs there ({version})")
+        else:
+            do = f"end what uses it, or let Tonewheel's {name} have another with --port"
+            yield Finding(f"port {port}", "warning", f"in use, not by Tonewheel's {name}", do)
+
+
+def _tonewheel_at(port: int, service: str) -> str | None:
+    """The version of our service at a port; None when something else is there."""
+    import httpx
+
+    try:
+        said = httpx.get(f"http://127.0.0.1:{port}/health", timeout=2.0, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    ours = isinstance(said, dict) and said.get("service") == service
+    return str(said.get("version", "?")) if ours else None
 
 
 def _show(findings: list[Finding]) -> None:

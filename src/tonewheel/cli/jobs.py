@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ def list_jobs(
       tonewheel jobs list --state poisoned --json
     """
     with _store(data_dir, database) as store:
+        if after is not None:
+            store.get(after)  # a wrong id would look like the end of the list
         page = store.find(state=state, model=model, limit=limit, after=after)
     if as_json:
         typer.echo(page.model_dump_json(indent=2))
@@ -92,20 +95,26 @@ def show(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, datab
 
 @app.command("watch")
 def watch(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, database: DatabaseUrl = None) -> None:
-    """Follow a job until it has ended; the exit code is 0 when it is done, 1 otherwise."""
+    """Follow a job until it has ended; the exit code is 0 when it is done, 1 otherwise. Ctrl-C leaves it alone."""
     from rich.console import Console
 
     console = Console(highlight=False)
     began: float | None = None
     with _store(data_dir, database) as store:
-        for event in store.watch(job_id):
-            if event is None:
-                continue
-            began = event.at if began is None else began
-            if as_json:
-                typer.echo(event.model_dump_json())
-            else:
-                _say(console, event, began)
+        if store.get(job_id).state == "queued" and not any(w.alive for w in store.workers()):
+            typer.echo("no worker is alive: it waits until `tonewheel serve` or `tonewheel worker` runs", err=True)
+        try:
+            for event in store.watch(job_id):
+                if event is None:
+                    continue
+                began = event.at if began is None else began
+                if as_json:
+                    typer.echo(event.model_dump_json())
+                else:
+                    _say(console, event, began)
+        except KeyboardInterrupt:
+            typer.echo(f"no longer watched; the job goes on: `tonewheel jobs cancel {job_id}` stops it", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
         job = store.get(job_id)
     if job.state != "done":
         raise typer.Exit(1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from tonewheel.gateway.keys import Keys
+    from tonewheel.gateway.keys import ApiKey, Keys
 
 app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def create(
 
       tonewheel keys create dashboard --scope read
     """
-    with _keys(data_dir, database) as keys:
+    with _keys(data_dir, database, make=True) as keys:
         key, text = keys.create(name, tuple(scope or ["generate"]))
     if as_json:
         typer.echo(json.dumps(key.model_dump(mode="json") | {"key": text}))
@@ -54,7 +54,10 @@ def create(
 @app.command("list")
 def list_keys(as_json: AsJson = False, data_dir: DataDir = None, database: DatabaseUrl = None) -> None:
     """List keys by name, scopes and state; never the keys themselves."""
-    with _keys(data_dir, database) as keys:
+    from tonewheel.errors import NotFound
+
+    found: list[ApiKey] = []
+    with suppress(NotFound), _keys(data_dir, database) as keys:
         found = keys.list()
     if as_json:
         typer.echo(json.dumps([k.model_dump(mode="json") for k in found], indent=2))
@@ -87,16 +90,22 @@ def revoke(
 
 
 @contextmanager
-def _keys(data_dir: Path | None, database: str | None) -> Iterator[Keys]:
+def _keys(data_dir: Path | None, database: str | None, *, make: bool = False) -> Iterator[Keys]:
+    """The keys of a server. Only `make` makes a database where there is none; else NotFound."""
+    from tonewheel.errors import NotFound
     from tonewheel.gateway.keys import Keys
-    from tonewheel.jobs.opening import database_url
+    from tonewheel.jobs.opening import check_file, database_url
     from tonewheel.library.database import Database
-    from tonewheel.settings import settings
+    from tonewheel.settings import made_folder, settings
 
     folder = data_dir or settings().data_dir
     opened = Database.open(database_url(folder, database or settings().database_url))
     if opened.file is not None:
-        opened.file.parent.mkdir(parents=True, exist_ok=True)
+        check_file(opened.file)
+    if opened.file is not None and make:
+        made_folder(opened.file.parent)
+    elif opened.file is not None and not opened.file.exists():
+        raise NotFound(f"there is no database at {opened.file} and so no key; name another place with --data-dir")
     try:
         keys = Keys(opened)
         keys.create_tables()

@@ -5,20 +5,39 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tonewheel.errors import NotFound
+from tonewheel.errors import InvalidRequest, NotFound
 from tonewheel.jobs.store import JobStore
 from tonewheel.library.database import Database
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import Storage, open_storage
 from tonewheel.library.tables import has_tables
-from tonewheel.settings import Settings
+from tonewheel.settings import Settings, made_folder
 
 DATABASE_FILE = "tonewheel.sqlite"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def database_url(data_dir: Path, url: str | None) -> str:
     """The URL of the database: the one given, or the SQLite file in the data folder."""
     return url if url is not None else f"sqlite:///{data_dir / DATABASE_FILE}"
+
+
+def check_file(file: Path) -> None:
+    """Raises InvalidRequest for a file that is there and is no SQLite database, or may not be read."""
+    try:
+        with file.open("rb") as f:
+            begin = f.read(len(_SQLITE_MAGIC))
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        raise InvalidRequest(
+            f"the database {file} cannot be read: {e.strerror or e}; name another one with --data-dir or --database",
+            param="database_url",
+        ) from None
+    if begin and begin != _SQLITE_MAGIC:
+        raise InvalidRequest(
+            f"{file} is not an SQLite database: name another one with --data-dir or --database", param="database_url"
+        )
 
 
 def open_jobs(settings: Settings, *, patience_s: float = 5.0, create: bool = True) -> tuple[JobStore, Library]:
@@ -29,13 +48,14 @@ def open_jobs(settings: Settings, *, patience_s: float = 5.0, create: bool = Tru
     url = database_url(settings.data_dir, settings.database_url)
     database = Database.open(url, patience_s=patience_s)
     if database.file is not None:
+        check_file(database.file)
         if not create and not database.file.exists():
             raise NotFound(
                 f"there is no database at {database.file}: nothing was ordered there yet; "
                 "name another place with --data-dir or --database"
             )
         if create:
-            database.file.parent.mkdir(parents=True, exist_ok=True)
+            made_folder(database.file.parent)
     storage = open_storage(settings.storage_url, settings.data_dir)
     store = JobStore(
         database,

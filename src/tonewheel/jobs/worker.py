@@ -37,7 +37,7 @@ from tonewheel.library.changes import changes
 from tonewheel.library.database import Database
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import open_storage
-from tonewheel.settings import Settings
+from tonewheel.settings import Settings, made_folder
 
 log = logging.getLogger("tonewheel.jobs")
 
@@ -83,7 +83,7 @@ class Worker:
         self, settings: WorkerSettings, *, renderer: Renderer | None = None, planner: Planner | None = None
     ) -> None:
         self.settings = settings
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        made_folder(settings.data_dir)
         url = database_url(settings.data_dir, settings.database_url)
         self.database = Database.open(url, patience_s=_PATIENCE_S, room_patience_s=_PATIENCE_S)
         self.library = Library(self.database, open_storage(settings.storage_url, settings.data_dir))
