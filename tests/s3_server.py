@@ -131,10 +131,10 @@ class Door:
 
     def shut(self) -> None:
         with self._lock:
-            assert self._listening is not None
             listening, self._listening = self._listening, None
             ways, self._ways = self._ways, []
-        _end(listening)
+        if listening is not None:  # else it is shut already
+            _end(listening)
         for way in ways:
             _end(way)
 
