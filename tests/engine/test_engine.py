@@ -27,6 +27,14 @@ def asked(frames: int, *, words: int = 6, none: int = 2, **sampling: object) -> 
     return GenerationRequest(prompt(words, none), frames, Sampling(**{"do_sample": False, **sampling}))  # type: ignore[arg-type]
 
 
+class Slow(Interleaved):
+    """350 frames take seven seconds at least: a test that is held up meanwhile still finds it at work."""
+
+    def step(self, tokens: torch.Tensor, batch: Batch, cache: KeyValueCache, sample: Sample) -> None:
+        time.sleep(0.02)
+        super().step(tokens, batch, cache, sample)
+
+
 def until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + WAIT_S
     while not true():
@@ -83,7 +91,7 @@ def test_those_who_came_first_are_served_first() -> None:
 
 
 def test_a_cancelled_request_frees_its_slot_for_the_next() -> None:
-    with Engine(Interleaved(), 1) as engine:
+    with Engine(Slow(), 1) as engine:
         long, next_one, never = engine.submit(asked(350)), engine.submit(asked(3)), engine.submit(asked(300))
         long.wait(2, WAIT_S)
         never.cancel()
@@ -98,8 +106,7 @@ def test_a_cancelled_request_frees_its_slot_for_the_next() -> None:
 
 
 def test_a_cancelled_request_stops_within_one_step() -> None:
-    model = Interleaved()
-    with Engine(model, 1) as engine:
+    with Engine(Slow(), 1) as engine:
         sequence = engine.submit(asked(350))
         sequence.wait(5, WAIT_S)
         sequence.cancel()
@@ -140,7 +147,7 @@ def test_a_fault_of_one_prompt_ends_that_request_only() -> None:
 
 
 def test_closing_ends_what_runs_and_what_waits() -> None:
-    engine = Engine(Interleaved(), 1)
+    engine = Engine(Slow(), 1)
     running, waiting = engine.submit(asked(350)), engine.submit(asked(350))
     running.wait(1, WAIT_S)
     engine.close()
