@@ -1,6 +1,6 @@
 """Tiny random HeartMuLa checkpoints on disk, in the published layout (facts: HeartMuLa/heartlib at 3981c52).
 
-    folder = make(tmp_path / "tiny")              some 2 MB, a second
+    folder = make(tmp_path / "tiny")              some 30 MB (the real vocabulary of codes), a second
     folder/gen_config.json  tokenizer.json  HeartMuLa-oss-3B/  HeartCodec-oss/
 
 Every tensor of the real files is there under its real name and with its real number of axes; only sizes are small.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,16 +22,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tonewheel.models.heartmula.flavors import Flavor
+from tonewheel.models.heartmula.flavors import TransformerShape
 
-CODES = 64  # entries of a codebook, 8192 in the official one
-SPECIALS = 5  # ids behind the codes: audio_eos_id is CODES + 1, as 8193 is 8192 + 1
+CODES, END, VOCABULARY = 8192, 8193, 8197  # entries of a codebook, the id that ends a song, all ids
 CODEBOOKS = 8
 BOS, EOS, TEXT_VOCABULARY = 256, 257, 258  # a token a byte, then begin and end of text
 MUQ = 512
-NEVER = 1000  # an audio_eos_id above the vocabulary: no song ends early
-BACKBONE = Flavor(layers=3, heads=6, kv_heads=2, dim=96, hidden=160, max_positions=8192)
-DECODER = Flavor(layers=2, heads=4, kv_heads=2, dim=64, hidden=112, max_positions=2048)
+BACKBONE = TransformerShape(layers=3, heads=6, key_heads=2, head_size=8, width=48, feed_width=80, positions=8192)
+DECODER = TransformerShape(layers=2, heads=4, key_heads=2, head_size=8, width=32, feed_width=56, positions=2048)
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class Recipe:
     weights: Literal["single", "sharded"] = "sharded"
     codec_prefix: Literal["", "decoder."] = ""  # later uploads of the codec put `decoder.` before every name
     initted: Literal["scalar", "one"] = "scalar"  # shape of the RVQ's flag, [] or [1]
-    audio_eos_id: int = NEVER  # CODES + 1 = songs end early, as they do
-    backbone: Flavor = BACKBONE
-    decoder: Flavor = DECODER
+    ends: bool = False  # True = a song ends within some frames; False = never within the 50 likeliest codes
+    backbone: TransformerShape = BACKBONE
+    decoder: TransformerShape = DECODER
     dtype: torch.dtype = torch.float32
     seed: int = 7
 
@@ -56,7 +54,7 @@ def make(folder: Path, recipe: Recipe | None = None) -> Path:
     codec = folder / "HeartCodec-oss"
     for each in (language, codec):
         each.mkdir(parents=True, exist_ok=True)
-    ids = {"text_bos_id": BOS, "text_eos_id": EOS, "audio_eos_id": recipe.audio_eos_id, "empty_id": 0}
+    ids = {"text_bos_id": BOS, "text_eos_id": EOS, "audio_eos_id": END, "empty_id": 0}
     _write_json(folder / "gen_config.json", ids)
     _write_tokenizer(folder / "tokenizer.json")
     _write_json(language / "config.json", language_config(recipe))
@@ -74,10 +72,10 @@ def language_config(recipe: Recipe) -> dict[str, Any]:
     """config.json of HeartMuLa-oss-<version>; the sizes of its flavors are in it, since no code knows them."""
     return {
         "architectures": ["HeartMuLa"], "model_type": "heartmula", "backbone_flavor": "tiny-backbone",
-        "decoder_flavor": "tiny-decoder", "text_vocab_size": TEXT_VOCABULARY, "audio_vocab_size": CODES + SPECIALS,
+        "decoder_flavor": "tiny-decoder", "text_vocab_size": TEXT_VOCABULARY, "audio_vocab_size": VOCABULARY,
         "audio_num_codebooks": CODEBOOKS, "muq_dim": MUQ, "torch_dtype": str(recipe.dtype).removeprefix("torch."),
         "transformers_version": "4.45.1",
-        "flavors": {"tiny-backbone": _sizes(recipe.backbone), "tiny-decoder": _sizes(recipe.decoder)},
+        "flavors": {"tiny-backbone": asdict(recipe.backbone), "tiny-decoder": asdict(recipe.decoder)},
     }  # fmt: skip
 
 
@@ -85,38 +83,39 @@ def language_tensors(recipe: Recipe) -> dict[str, Tensor]:
     """Every tensor of the language model, float32, by its published name."""
     backbone, decoder = recipe.backbone, recipe.decoder
     draw = _Draw(recipe.seed)
-    vocabulary = CODES + SPECIALS
     made = {
-        "text_embeddings.weight": draw(TEXT_VOCABULARY, backbone.dim, scale=1.0),
-        "audio_embeddings.weight": draw(CODEBOOKS * vocabulary, backbone.dim, scale=0.5),  # eight are summed
-        "unconditional_text_embedding.weight": draw(1, backbone.dim, scale=1.0),
-        "projection.weight": draw(decoder.dim, backbone.dim),
-        "codebook0_head.weight": draw(vocabulary, backbone.dim, gain=3.0),
+        "text_embeddings.weight": draw(TEXT_VOCABULARY, backbone.width, scale=1.0),
+        "audio_embeddings.weight": draw(CODEBOOKS * VOCABULARY, backbone.width, scale=0.5),  # eight are summed
+        "unconditional_text_embedding.weight": draw(1, backbone.width, scale=1.0),
+        "projection.weight": draw(decoder.width, backbone.width),
+        "codebook0_head.weight": draw(VOCABULARY, backbone.width, gain=3.0),
         # used as h @ W: its rows are the inputs
-        "audio_head": draw(CODEBOOKS - 1, decoder.dim, vocabulary, scale=3.0 / math.sqrt(decoder.dim)),
-        "muq_linear.weight": draw(backbone.dim, MUQ),
-        "muq_linear.bias": draw(backbone.dim, scale=1.0),
+        "audio_head": draw(CODEBOOKS - 1, decoder.width, VOCABULARY, scale=3.0 / math.sqrt(decoder.width)),
+        "muq_linear.weight": draw(backbone.width, MUQ),
+        "muq_linear.bias": draw(backbone.width, scale=1.0),
     }
+    made["codebook0_head.weight"][END] *= 3 if recipe.ends else 0  # a logit far out now and then, or always 0
+    made["audio_head"][:, :, END] = 0
     for part, size in (("backbone", backbone), ("decoder", decoder)):
         made |= _llama(part, size, draw)
     return made
 
 
-def _llama(part: str, size: Flavor, draw: _Draw) -> dict[str, Tensor]:
-    made = {f"{part}.norm.scale": draw.near_one(size.dim)}
-    small = size.kv_heads * size.head_dim
+def _llama(part: str, size: TransformerShape, draw: _Draw) -> dict[str, Tensor]:
+    made = {f"{part}.norm.scale": draw.near_one(size.width)}
+    wide, small = size.heads * size.head_size, size.key_heads * size.head_size
     for n in range(size.layers):
         layer = f"{part}.layers.{n}"
         made |= {
-            f"{layer}.attn.q_proj.weight": draw(size.dim, size.dim, gain=2.0),
-            f"{layer}.attn.k_proj.weight": draw(small, size.dim, gain=2.0),
-            f"{layer}.attn.v_proj.weight": draw(small, size.dim),
-            f"{layer}.attn.output_proj.weight": draw(size.dim, size.dim),
-            f"{layer}.mlp.w1.weight": draw(size.hidden, size.dim),  # gate
-            f"{layer}.mlp.w2.weight": draw(size.dim, size.hidden),  # down
-            f"{layer}.mlp.w3.weight": draw(size.hidden, size.dim),  # up
-            f"{layer}.sa_norm.scale": draw.near_one(size.dim),
-            f"{layer}.mlp_norm.scale": draw.near_one(size.dim),
+            f"{layer}.attn.q_proj.weight": draw(wide, size.width, gain=2.0),
+            f"{layer}.attn.k_proj.weight": draw(small, size.width, gain=2.0),
+            f"{layer}.attn.v_proj.weight": draw(small, size.width),
+            f"{layer}.attn.output_proj.weight": draw(size.width, wide),
+            f"{layer}.mlp.w1.weight": draw(size.feed_width, size.width),  # gate
+            f"{layer}.mlp.w2.weight": draw(size.width, size.feed_width),  # down
+            f"{layer}.mlp.w3.weight": draw(size.feed_width, size.width),  # up
+            f"{layer}.sa_norm.scale": draw.near_one(size.width),
+            f"{layer}.mlp_norm.scale": draw.near_one(size.width),
         }
     return made
 
@@ -304,10 +303,6 @@ def _write_tokenizer(path: Path) -> None:
     begin = ("<|begin_of_text|>", BOS)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
     tokenizer.save(str(path))
-
-
-def _sizes(size: Flavor) -> dict[str, int]:
-    return {name: getattr(size, name) for name in ("layers", "heads", "kv_heads", "dim", "hidden", "max_positions")}
 
 
 def _write_json(path: Path, value: Any) -> None:

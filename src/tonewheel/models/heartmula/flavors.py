@@ -15,53 +15,50 @@ from tonewheel.errors import ModelBroken
 
 
 @dataclass(frozen=True, slots=True)
-class Flavor:
+class TransformerShape:
     """A Llama-3.2 transformer's size."""
 
     layers: int
     heads: int
-    kv_heads: int  # of keys and values; each serves heads / kv_heads queries
-    dim: int
-    hidden: int  # width of the feed-forward part
-    max_positions: int
-
-    @property
-    def head_dim(self) -> int:
-        return self.dim // self.heads
+    key_heads: int  # of keys and values; each serves heads / key_heads queries
+    head_size: int
+    width: int
+    feed_width: int
+    positions: int
 
     @property
     def parameters(self) -> int:
         """Without embeddings and heads."""
-        attention = 2 * self.dim * self.dim + 2 * self.dim * self.kv_heads * self.head_dim
-        return self.layers * (attention + 3 * self.dim * self.hidden + 2 * self.dim) + self.dim
+        attention = 2 * self.width * self.head_size * (self.heads + self.key_heads)
+        return self.layers * (attention + 3 * self.width * self.feed_width + 2 * self.width) + self.width
 
 
 # As heartlib builds them (src/heartlib/heartmula/modeling_heartmula.py, March 2026). 7B and 400M were never released.
-FLAVORS: Mapping[str, Flavor] = {
-    "llama-3B": Flavor(28, 24, 8, 3072, 8192, 8192),
-    "llama-300M": Flavor(3, 8, 4, 3072, 8192, 2048),
-    "llama-7B": Flavor(32, 32, 8, 4096, 14_336, 8192),
-    "llama-400M": Flavor(4, 8, 4, 3072, 8192, 2048),
+FLAVORS: Mapping[str, TransformerShape] = {
+    "llama-3B": TransformerShape(28, 24, 8, 128, 3072, 8192, 8192),
+    "llama-300M": TransformerShape(3, 8, 4, 384, 3072, 8192, 2048),
+    "llama-7B": TransformerShape(32, 32, 8, 128, 4096, 14_336, 8192),
+    "llama-400M": TransformerShape(4, 8, 4, 384, 3072, 8192, 2048),
 }
 
 
-def flavor(name: object, config: Mapping[str, Any]) -> Flavor:
-    """The flavor of that name: the checkpoint's own, or a known one. Raises ModelBroken."""
-    own = config.get("flavors") or {}
-    if isinstance(own, Mapping) and isinstance(said := own.get(name), Mapping):
-        return _own(str(name), said)
-    if not isinstance(name, str) or name not in FLAVORS:
-        raise ModelBroken(f"config.json: flavor {name!r} is not known; known are {', '.join(FLAVORS)}")
-    return FLAVORS[name]
+def known_flavors(config: Mapping[str, Any]) -> dict[str, TransformerShape]:
+    """The released sizes, and those a config.json brings itself. Raises ModelBroken."""
+    own = config.get("flavors")
+    if own is None:
+        return dict(FLAVORS)
+    if not isinstance(own, Mapping):
+        raise ModelBroken("config.json: flavors holds no sizes by name")
+    return {**FLAVORS, **{str(name): _own(str(name), said) for name, said in own.items()}}
 
 
-def _own(name: str, said: Mapping[str, Any]) -> Flavor:
+def _own(name: str, said: Any) -> TransformerShape:
     try:
-        sizes = {f.name: int(said[f.name]) for f in fields(Flavor)}
+        sizes = {f.name: int(said[f.name]) for f in fields(TransformerShape)}
     except (KeyError, TypeError, ValueError) as error:
-        wanted = ", ".join(f.name for f in fields(Flavor))
+        wanted = ", ".join(f.name for f in fields(TransformerShape))
         raise ModelBroken(f"config.json: flavor {name!r} needs whole numbers for {wanted}: {error}") from None
-    size = Flavor(**sizes)
-    if min(sizes.values()) < 1 or size.dim % size.heads or size.heads % size.kv_heads or size.head_dim % 2:
+    size = TransformerShape(**sizes)
+    if min(sizes.values()) < 1 or size.heads % size.key_heads or size.head_size % 2:
         raise ModelBroken(f"config.json: flavor {name!r} has sizes that do not go together: {sizes}")
     return size
