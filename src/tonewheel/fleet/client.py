@@ -269,7 +269,7 @@ class Fleet:
             time.sleep(0.02)  # a process that dies closes its connections a moment before it is gone
         if record.process.alive():
             return Unavailable(f"model {record.model} broke off its answer ({type(error).__name__})")
-        noted, current = folder.crashes(), folder.record()
+        current, noted = folder.record(), folder.crashes()  # in this order: who notes a crash forgets the process then
         if noted.last_at >= asked_at:  # somebody has seen it already
             words = noted.last_words[-3:]
         elif current is not None and current.process == record.process and current.state != "stopping":
@@ -277,8 +277,7 @@ class Fleet:
         else:
             return ModelCrashed(f"model {record.model} was stopped while it worked: try again")
         return ModelCrashed(
-            f"model {record.model} crashed while it worked; it is started again at the next request; its last words: "
-            f"{' | '.join(words) if words else 'none'}"
+            f"model {record.model} crashed while it worked; it is started again at the next request", last_words=words
         )
 
     def _see_it_stop(self, record: Record) -> None:
