@@ -71,12 +71,25 @@ def test_tokens_come_as_often_as_their_probability_says(s: Sampling) -> None:
     assert chisquare(found[some], wanted[some] * found.sum() / wanted[some].sum()).pvalue > 1e-4
 
 
-def test_what_a_neighbour_wants_changes_no_draw() -> None:
+@pytest.mark.parametrize(
+    "s",
+    [
+        Sampling(top_k=7, seed=5),
+        Sampling(top_k=0, seed=5),
+        Sampling(top_k=0, top_p=0.7, seed=5),
+        Sampling(top_k=9, top_p=0.9),
+    ],
+    ids=str,
+)
+def test_what_a_neighbour_wants_changes_no_draw(s: Sampling) -> None:
     logits = torch.randn(VOCABULARY, generator=torch.manual_seed(3))
-    s = Sampling(top_k=7, top_p=0.9, seed=5)
     alone = drawn(logits, s, 5000)
-    for company in (Sampling(top_k=0), Sampling(top_k=39, top_p=0.1), Sampling(do_sample=False)):
-        assert torch.equal(alone, drawn(logits, s, 5000, company))
+    neighbours = (
+        Sampling(top_k=0), Sampling(top_k=3), Sampling(top_k=39, top_p=0.1), Sampling(top_k=0, top_p=0.5),
+        Sampling(do_sample=False),
+    )  # fmt: skip
+    for company in neighbours:
+        assert torch.equal(alone, drawn(logits, s, 5000, company)), company
 
 
 def test_another_seed_draws_other_tokens() -> None:

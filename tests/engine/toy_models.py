@@ -126,6 +126,9 @@ class Layered(_Toy):
         super().__init__()
         self.local = torch.randn(self.width, self.width, generator=torch.Generator().manual_seed(9)) / 4
 
+    def ends(self, tokens: torch.Tensor) -> bool:
+        return self.end is not None and int(tokens[0]) == self.end
+
     def step(self, tokens: torch.Tensor, batch: Batch, cache: KeyValueCache, sample: Sample) -> None:
         x = self.backbone(tokens, batch, cache)
         for k in range(self.codebooks):

@@ -64,10 +64,14 @@ class KeyValueCache:
         """Give all of it back."""
         self.keys, self.values, self.rows, self.positions = [], [], 0, 0
 
-    def copy_prefix(self, layer: int, row: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Put keys and values [heads, n, head_size] computed elsewhere at the start of a row (a shared prompt)."""
-        self.keys[layer][row, :, : keys.shape[1]] = keys
-        self.values[layer][row, :, : values.shape[1]] = values
+    def put(self, layer: int, row: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keys and values [heads, n, head_size] that were computed before, at a row's positions from `start` on."""
+        self.keys[layer][row, :, start : start + keys.shape[1]] = keys
+        self.values[layer][row, :, start : start + values.shape[1]] = values
+
+    def taken(self, layer: int, row: int, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of a row's keys and values [heads, n, head_size] at positions start … stop - 1."""
+        return self.keys[layer][row, :, start:stop].clone(), self.values[layer][row, :, start:stop].clone()
 
     # ── a step: one position a row ──
 

@@ -183,12 +183,12 @@ class Engine:
                 first.done.synchronize()
             self._pending.popleft()
             for sequence, step, tokens in zip(first.sequences, first.steps, first.tokens, strict=True):
-                sequence.accept(step, tokens)
-                ends = self.model.end is not None and int(tokens[0]) == self.model.end
-                if ends and not sequence.ended:
+                if not sequence.ended and self.model.ends(tokens):
                     self._leave(sequence)
-                    sequence.end(frames=step - sequence.request.started)
-                elif step + 1 >= sequence.last_step:
+                    sequence.end()
+                    continue
+                sequence.accept(step, tokens)
+                if step + 1 >= sequence.last_step:
                     sequence.end()
 
     def _leave(self, sequence: Sequence) -> None:

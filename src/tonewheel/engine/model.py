@@ -81,7 +81,6 @@ class FrameModel(ABC, Generic[PromptT]):
     dtype: torch.dtype  # of the cache
     max_positions: int | None = None  # of one row
     guidance: Guidance = "logits"
-    end: int | None = None  # token of the first codebook that ends the stream, None = the length alone ends it
 
     def branches(self, request: GenerationRequest) -> int:
         """Rows a request needs: 2 with guidance, 1 without (or where both branches would be the same)."""
@@ -90,6 +89,10 @@ class FrameModel(ABC, Generic[PromptT]):
     def prefix(self, request: GenerationRequest) -> tuple[int, ...]:
         """Positions filled before the first step, for each branch."""
         return (0,) * self.branches(request)
+
+    def ends(self, tokens: torch.Tensor) -> bool:
+        """Is a step's tokens [K], on the host, the end of the stream? That step is dropped."""
+        return False
 
     def open(self, slots: int) -> None:
         """Make room for what the model itself keeps for each of `slots`. Called once."""

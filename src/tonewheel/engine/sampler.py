@@ -68,26 +68,23 @@ class Sampler:
         if not need.drawn:
             return likeliest
         scaled = logits / self.temperature[slots][:, None, None]
-        size = scaled.shape[-1]
-        order = None
-        if 0 < need.most < size:
-            scaled, order = scaled.topk(need.most, dim=-1)  # a partial selection, sorted
-        elif need.nucleus or need.most:
+        # Likeliest first, always: the order of the sums below must not depend on what neighbours want.
+        if 0 < need.most < scaled.shape[-1]:
+            scaled, order = scaled.topk(need.most, dim=-1)  # a partial selection
+        else:
             scaled, order = scaled.sort(dim=-1, descending=True)
-        weights = scaled.to(self._exact).softmax(-1)
-        if order is not None:
-            top_k = self.top_k[slots][:, None, None]
-            rank = torch.arange(scaled.shape[-1], device=scaled.device)
-            weights = weights.masked_fill((top_k > 0) & (rank >= top_k), 0)
-            if need.nucleus:  # a token stays while those before it do not hold top-p yet
-                share = weights / weights.sum(-1, keepdim=True)
-                before = share.cumsum(-1) - share
-                weights = weights.masked_fill((before >= self.top_p[slots][:, None, None]) & (rank > 0), 0)
+        rank = torch.arange(scaled.shape[-1], device=scaled.device)
+        top_k = self.top_k[slots][:, None, None]
+        weights = scaled.to(self._exact).softmax(-1).masked_fill((top_k > 0) & (rank >= top_k), 0)
+        if need.nucleus:  # a token stays while those before it do not hold top-p yet
+            share = weights / weights.sum(-1, keepdim=True)
+            before = share.cumsum(-1) - share
+            weights = weights.masked_fill((before >= self.top_p[slots][:, None, None]) & (rank > 0), 0)
         sums = weights.cumsum(-1)
         wanted = uniform(self.seed[slots], steps, codebooks, self._exact)[..., None] * sums[..., -1:]
         # The first whose sum lies above: a token of no weight has the sum of the one before it and is never met,
         # except past the last one, where rounding could point.
         last = (weights > 0).to(torch.int8).cumsum(-1, dtype=torch.int32).argmax(-1, keepdim=True)
         at = torch.minimum(torch.searchsorted(sums, wanted, right=True), last)
-        drawn = (at if order is None else order.gather(-1, at)).squeeze(-1)
+        drawn = order.gather(-1, at).squeeze(-1)
         return torch.where(self.greedy[slots][:, None], likeliest, drawn)

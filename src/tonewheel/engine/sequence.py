@@ -104,14 +104,12 @@ class Sequence:
                 self._ready = ready
                 self._news.notify_all()
 
-    def end(self, error: BaseException | None = None, frames: int | None = None) -> None:
-        """Over: by its own end (`frames` whole ones, None = all it has), or by an error. Later calls change nothing."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Over: by its own end, with the frames it has, or by an error. Later calls change nothing."""
         with self._news:
             if self.ended:
                 return
             self.stage, self.ended_at = Stage.ENDED, time.monotonic()
-            if frames is not None:
-                self._ready = min(self._ready, frames)
             self._error = error or (Cancelled("the request was cancelled") if self._cancel and self._short else None)
             self._news.notify_all()
 
