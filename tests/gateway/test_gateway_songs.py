@@ -138,12 +138,12 @@ def test_a_plan_is_made_at_once_and_can_be_ordered(server: Served) -> None:
 
 
 def test_a_running_song_can_be_cancelled(server: Served) -> None:
-    job = server.order(duration_s=300)
+    job = server.order(duration_s=600)
     server.wait(job, lambda j: j["state"] == "running" and j["fraction"] > 0.02)
     cancelled = server.client.delete(job["url"])
     assert cancelled.status_code == 200
     assert cancelled.json()["state"] == "cancelled"
-    after = server.order(duration_s=10)  # the slot is free again: this is done long before 300 s of song would be
+    after = server.order(duration_s=10)  # the slot is free again: this is done long before 600 s of song would be
     assert server.wait(after)["state"] == "done"
     assert server.job(job)["song_url"] is None
     assert server.client.delete(job["url"]).json()["state"] == "cancelled"
