@@ -12,8 +12,9 @@ import torch
 from tonewheel.engine import Engine, GenerationRequest, Sampling
 from tonewheel.engine.randomness import uniform
 from tonewheel.errors import InvalidRequest, ModelBroken
+from tonewheel.models.heartmula.flavors import TransformerShape
 from tonewheel.models.heartmula.language import CODES, END, HeartmulaLanguage, HeartmulaPrompt, LanguageShape
-from tonewheel.models.heartmula.transformer import TransformerShape, rotary_table
+from tonewheel.models.heartmula.transformer import rotary_table
 
 SHAPE = LanguageShape(
     TransformerShape(3, 6, 2, 16, 96, 128, 512), TransformerShape(2, 4, 2, 24, 96, 80, 64), text_vocabulary=60

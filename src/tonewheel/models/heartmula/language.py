@@ -19,7 +19,8 @@ from tonewheel.engine.linear import Linear, make_linear
 from tonewheel.engine.model import Batch, CacheShape, FrameModel, Sample
 from tonewheel.engine.request import GenerationRequest
 from tonewheel.errors import InvalidRequest, ModelBroken
-from tonewheel.models.heartmula.transformer import FLAVORS, MakeLinear, Transformer, TransformerShape, Weights
+from tonewheel.models.heartmula.flavors import TransformerShape, known_flavors
+from tonewheel.models.heartmula.transformer import MakeLinear, Transformer, Weights
 
 CODES = 8192  # entries of a codebook of the codec; ids from there on are special
 END = 8193
@@ -49,13 +50,14 @@ class LanguageShape:
     reference_width: int = 512
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], flavors: Mapping[str, TransformerShape] = FLAVORS) -> LanguageShape:
+    def of(cls, config: Mapping[str, Any]) -> LanguageShape:
         """From a config.json as a mapping. Raises ModelBroken."""
         try:
             names = config["backbone_flavor"], config["decoder_flavor"]
             sizes = config["text_vocab_size"], config["audio_vocab_size"], config["audio_num_codebooks"]
         except KeyError as error:
             raise ModelBroken(f"config.json is not one of HeartMuLa: {error} is missing") from error
+        flavors = known_flavors(config)
         unknown = [name for name in names if name not in flavors]
         if unknown:
             raise ModelBroken(f"config.json: flavor {unknown[0]!r} is not known; known: {', '.join(flavors)}")

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import silu
 
 from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.models.heartmula.flavors import TransformerShape
 
 Weights = Callable[[str], torch.Tensor]
 MakeLinear = Callable[[torch.Tensor], Linear]
@@ -21,28 +22,6 @@ MakeLinear = Callable[[torch.Tensor], Linear]
 _NORM_EPS = 1e-5
 _ROPE_BASE = 500_000.0
 _ROPE_FACTOR, _ROPE_LOW, _ROPE_HIGH, _ROPE_CONTEXT = 32.0, 1.0, 4.0, 8192
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerShape:
-    """Sizes of one of the two."""
-
-    layers: int
-    heads: int
-    key_heads: int  # of keys and values
-    head_size: int
-    width: int
-    feed_width: int
-    positions: int
-
-
-FLAVORS = {
-    "llama-3B": TransformerShape(28, 24, 8, 128, 3072, 8192, 8192),
-    "llama-300M": TransformerShape(3, 8, 4, 384, 3072, 8192, 2048),
-    "llama-7B": TransformerShape(32, 32, 8, 128, 4096, 14336, 8192),
-    "llama-400M": TransformerShape(4, 8, 4, 384, 3072, 8192, 2048),
-}
-"""What the names in a checkpoint's config.json (`backbone_flavor`, `decoder_flavor`) stand for."""
 
 
 @dataclass(frozen=True, slots=True)
