@@ -2,16 +2,17 @@
 
 Ours is `tonewheel serve` with durable jobs (SQLite, synchronous FULL), one worker and the built-in composer; theirs
 is a LitServe server whose `predict` calls the very same composer in one worker process: no queue that survives, no
-progress, no files kept. The work is a song of 10 s.
+progress, no files kept. The work is a song of 10 s. Both run all the time and are asked in turns, so that whatever
+else the machine does meets both; idle CPU and memory are read of both at once.
 
     pip install litserve          # for the other side; without it only ours is shown
-    python bench/server.py [--quick] [--json]
+    python bench/server.py [--quick] [--json] [--songs N]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -20,7 +21,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,12 @@ import httpx
 import psutil
 
 from report import Row, arguments, lower_is_better, median, show
+from servers import Server, serving
 
 ORDER = {"narrative": "An old lighthouse keeper counts the waves.", "style": "folk", "duration_s": 10}
-IDLE_S = 8.0
+IDLE_S = 10.0
+QUIET_S = 3.0
+_ROUNDS = 3
 _LITSERVE = """
 import sys
 import litserve as ls
@@ -55,54 +60,81 @@ if __name__ == "__main__":
 """
 
 
+@dataclass
+class Side:
+    """What was measured of one server."""
+
+    root: psutil.Process
+    song_ms: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)  # songs/s of each round
+    memory_mb: float = 0.0  # of all processes
+
+    def family(self) -> list[psutil.Process]:
+        return [self.root, *self.root.children(recursive=True)]
+
+    def cpu_s(self) -> float:
+        return sum(t.user + t.system for p in self.family() for t in (p.cpu_times(),))
+
+
 def main() -> None:
-    args = arguments(__doc__)
-    count = 6 if args.quick else 30
-    ours = _ours(count)
-    theirs = _theirs(count) if find_spec("litserve") else {}
-    rows = [
-        lower_is_better("submit: request to 202, median", ours["submit_ms"], None, "ms"),
-        lower_is_better("submit to start, idle server, median", ours["start_ms"], None, "ms"),
-        lower_is_better("event: written to received, median", ours["event_ms"], None, "ms"),
-        lower_is_better("one song of 10 s, submit to answer, median", ours["song_ms"], theirs.get("song_ms"), "ms"),
-        Row(f"{count} songs at once, songs/s", round(ours["rate"], 2), _rounded(theirs.get("rate")), "1/s",
-            round(ours["rate"] / theirs["rate"], 2) if theirs else None),
-        lower_is_better("idle CPU of all processes", ours["idle"], theirs.get("idle"), "% core"),
-        lower_is_better("memory of all processes, loaded", ours["memory_mb"], theirs.get("memory_mb"), "MB"),
-        lower_is_better("memory of gateway and worker", ours["own_mb"], None, "MB"),
-    ]  # fmt: skip
+    args = arguments(__doc__, _options)
+    count = args.songs or (6 if args.quick else 60)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        server = stack.enter_context(serving(Path(folder)))
+        theirs = stack.enter_context(_litserve(Path(folder))) if find_spec("litserve") else None
+        rows = _measured(server, theirs, count)
     notes = ["Theirs: LitServe, one worker, the same composer in predict; nothing kept, nothing durable."]
     show(rows, args.json, notes if theirs else ["LitServe is not installed: pip install litserve"])
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--songs", type=int, default=0, help="songs ordered at once, in three rounds (6 or 60)")
 
 
-def _ours(count: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as data, _running(_serve_command(Path(data))) as (child, port):
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            _until_answers(client, "/readyz")
-            _followed(client)  # the first starts the model
-            single = [_followed(client) for _ in range(max(5, count // 3))]
-            begin = time.perf_counter()
-            jobs = [_submit(client)[0] for _ in range(count)]
-            for job in jobs:
-                _wait(client, job)
-            rate = count / (time.perf_counter() - begin)
-        family = _family(child)
-        own = [p for p in family if any(w in " ".join(p.cmdline()) for w in ("tonewheel.gateway", "main worker"))]
-        return {
-            **{name: median([s[name] for s in single]) for name in single[0]},
-            "rate": rate,
-            "idle": _idle_percent(family),
-            "memory_mb": sum(p.memory_info().rss for p in family) / 2**20,
-            "own_mb": sum(p.memory_info().rss for p in own) / 2**20,
-        }
+def _measured(server: Server, lit: tuple[Side, httpx.Client] | None, count: int) -> list[Row]:
+    ours, own_fresh_mb = Side(psutil.Process(server.process.pid)), _own_mb(server)
+    theirs = lit[0] if lit else None
+    _followed(server.client)  # the first starts the model
+    told: list[dict[str, float]] = []
+    for n in range(max(6, count // 3) + 1):
+        if lit:
+            ms = _predict(lit[1])
+            lit[0].song_ms += [ms] if n else []  # the first is a warm-up
+        told.append(_followed(server.client))
+        ours.song_ms.append(told[-1]["song_ms"])
+    for _ in range(_ROUNDS):
+        some = max(1, count // _ROUNDS)
+        ours.rates.append(_all_ours(server, some))
+        if lit:
+            lit[0].rates.append(_all_theirs(lit[1], some))
+    sides = [ours] + ([theirs] if theirs else [])
+    for side in sides:
+        side.memory_mb = _mb(side.family())
+    done = server.client.get("/v1/songs?limit=1").json()["total"]
+    own_mb = _own_mb(server)
+    idle = _idle_percent(sides)
+    better_rate = round(median(ours.rates) / median(theirs.rates), 2) if theirs else None
+    return [
+        lower_is_better("submit: request to 202, median", _of(told, "submit_ms"), None, "ms"),
+        lower_is_better("submit to start, idle server, median", _of(told, "start_ms"), None, "ms"),
+        lower_is_better("event: written to received, median", _of(told, "event_ms"), None, "ms"),
+        lower_is_better("one song of 10 s, submit to answer, median", median(ours.song_ms),
+                        median(theirs.song_ms) if theirs else None, "ms"),
+        Row(f"{count} songs in {_ROUNDS} rounds, songs/s, median", round(median(ours.rates), 2),
+            round(median(theirs.rates), 2) if theirs else None, "1/s", better_rate),
+        lower_is_better("idle CPU of all processes", idle[0], idle[1] if theirs else None, "% core"),
+        lower_is_better(f"memory of all processes after {done} songs", ours.memory_mb,
+                        theirs.memory_mb if theirs else None, "MB"),
+        lower_is_better("memory of gateway and worker, fresh", own_fresh_mb, None, "MB"),
+        lower_is_better(f"memory of gateway and worker after {done} songs", own_mb, None, "MB"),
+    ]  # fmt: skip
 
 
-def _serve_command(data: Path) -> list[str]:
-    return [sys.executable, "-m", "tonewheel.cli.main", "serve", "--port", "{port}", "--data-dir", str(data)]
+def _of(told: list[dict[str, float]], name: str) -> float:
+    return median([one[name] for one in told])
+
+
+# ── ours ──
 
 
 def _submit(client: httpx.Client) -> tuple[str, float]:
@@ -118,7 +150,7 @@ def _followed(client: httpx.Client) -> dict[str, float]:
     job, submit_ms = _submit(client)
     at: dict[str, float] = {}
     late: list[float] = []
-    with client.stream("GET", f"/v1/jobs/{job}/events") as lines:
+    with client.stream("GET", f"/v1/jobs/{job}/events", timeout=300) as lines:
         for event in _events(lines):
             late.append(1000 * (time.time() - event["at"]))
             at.setdefault(event["type"], event["at"])
@@ -127,7 +159,7 @@ def _followed(client: httpx.Client) -> dict[str, float]:
     return {
         "submit_ms": submit_ms,
         "start_ms": 1000 * (at["started"] - at["queued"]),
-        "event_ms": median(late[1:]),
+        "event_ms": median(late[1:]),  # the first was written before anybody followed
         "song_ms": 1000 * (time.perf_counter() - begin),
     }
 
@@ -138,90 +170,84 @@ def _events(lines: httpx.Response) -> Iterator[dict[str, Any]]:
             yield json.loads(line[5:])
 
 
-def _wait(client: httpx.Client, job: str) -> None:
-    while (state := client.get(f"/v1/jobs/{job}").json()["state"]) in ("queued", "running"):
-        time.sleep(0.05)
-    if state != "done":
-        raise SystemExit(f"the job {job} ended as {state}")
+def _all_ours(server: Server, count: int) -> float:
+    """Songs a second, all ordered at once."""
+    begin = time.perf_counter()
+    for job in [_submit(server.client)[0] for _ in range(count)]:
+        ended = server.wait(job, limit_s=3600)
+        if ended["state"] != "done":
+            raise SystemExit(f"the job {job} ended as {ended['state']}: {ended['error']}")
+    return count / (time.perf_counter() - begin)
 
 
-def _theirs(count: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "lit.py"
-        program.write_text(_LITSERVE)
-        with _running([sys.executable, str(program), "{port}"]) as (child, port):
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300) as client:
-                _until_answers(client, "/health")
+def _own_mb(server: Server) -> float:
+    return _mb([server.gateway(), server.worker()])
 
-                def one(_: int = 0) -> float:
-                    begin = time.perf_counter()
-                    client.post("/predict", json=ORDER).raise_for_status()
-                    return 1000 * (time.perf_counter() - begin)
 
-                one()
-                single = [one() for _ in range(max(5, count // 3))]
-                begin = time.perf_counter()
-                with ThreadPoolExecutor(count) as pool:
-                    list(pool.map(one, range(count)))
-                rate = count / (time.perf_counter() - begin)
-            family = _family(child)
-            return {
-                "song_ms": median(single),
-                "rate": rate,
-                "idle": _idle_percent(family),
-                "memory_mb": sum(p.memory_info().rss for p in family) / 2**20,
-            }
+# ── theirs ──
 
 
 @contextmanager
-def _running(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _litserve(folder: Path) -> Iterator[tuple[Side, httpx.Client]]:
+    program, log = folder / "lit.py", folder / "lit.log"
+    program.write_text(_LITSERVE)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    filled = [word.replace("{port}", str(port)) for word in command]
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(filled, stdout=log, stderr=log, start_new_session=True)
-        try:
-            yield child, port
-        except Exception:
-            log.seek(0)
-            sys.stderr.write(log.read()[-3000:].decode(errors="replace"))
-            raise
-        finally:
-            child.send_signal(signal.SIGTERM)
-            try:
-                child.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
+    with log.open("wb") as out:
+        command = [sys.executable, str(program), str(port)]
+        child = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    side = Side(psutil.Process(child.pid))
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=3600) as client:
+            _until_answers(client, log)
+            yield side, client
+    finally:
+        family = side.family()
+        child.send_signal(signal.SIGTERM)
+        for process in psutil.wait_procs(family, timeout=30)[1]:
+            process.kill()
 
 
-def _until_answers(client: httpx.Client, path: str, limit_s: float = 120) -> None:
+def _until_answers(client: httpx.Client, log: Path, limit_s: float = 120) -> None:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         try:
-            if client.get(path).status_code == 200:
+            if client.get("/health").status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise SystemExit(f"no answer from {path} within {limit_s:.0f} s")
+    raise SystemExit(f"LitServe did not answer within {limit_s:.0f} s\n{log.read_text()[-3000:]}")
 
 
-def _family(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    root = psutil.Process(child.pid)
-    return [root, *root.children(recursive=True)]
+def _predict(client: httpx.Client) -> float:
+    begin = time.perf_counter()
+    client.post("/predict", json=ORDER).raise_for_status()
+    return 1000 * (time.perf_counter() - begin)
 
 
-def _idle_percent(family: list[psutil.Process]) -> float:
+def _all_theirs(client: httpx.Client, count: int) -> float:
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda _: _predict(client), range(count)))
+    return count / (time.perf_counter() - begin)
+
+
+# ── both ──
+
+
+def _mb(processes: list[psutil.Process]) -> float:
+    return sum(float(p.memory_info().rss) for p in processes) / 2**20
+
+
+def _idle_percent(sides: list[Side]) -> list[float]:
     """CPU seconds of all processes over a quiet while, in % of one core."""
-
-    def used() -> float:
-        return sum(t.user + t.system for p in family if p.is_running() for t in (p.cpu_times(),))
-
-    time.sleep(2.0)
-    before, begin = used(), time.perf_counter()
+    time.sleep(QUIET_S)
+    before, begin = [side.cpu_s() for side in sides], time.perf_counter()
     time.sleep(IDLE_S)
-    return 100 * (used() - before) / (time.perf_counter() - begin)
+    took = time.perf_counter() - begin
+    return [100 * (side.cpu_s() - was) / took for side, was in zip(sides, before, strict=True)]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from trials.postgres import Postgres
 
 _FAMILY = """
 import time
-import numpy as np
 from pydantic import BaseModel
 from tonewheel.models.base import Audio, Card, Family, Metadata, Model, ModelRequest, Result
 
@@ -42,6 +41,8 @@ class Tone(Model[Ask]):
         context.progress("loading", 1.0)
 
     def run(self, request, context):
+        import numpy as np
+
         time.sleep(0.1)
         t = np.arange(round(request.duration * 8000)) / 8000
         sound = 0.2 * np.sin(2 * np.pi * 440 * t).astype(np.float32)

@@ -43,7 +43,7 @@ class Limits:
     crashes: int = 3  # then the model is declared failed
     backoff_s: float = 0.5  # before the second start; doubled for each further one
     failed_for_s: float = 600.0  # then one more start is tried
-    reap_every_s: float = 1.0
+    reap_every_s: float = 2.0
     grace_s: float = 65.0  # a model asked to end finishes what it does (TONEWHEEL_DRAIN_S, 60 s) or is killed
     reserve_bytes: int = 256_000_000
 
@@ -166,7 +166,8 @@ class Processes:
             if left > 0:
                 raise ModelFailed(
                     f"model {model} crashed {crashes.count} times in a row and is not started again for {left:.0f} s "
-                    f"(`tonewheel stop {model}` forgives it at once); its last words: {' | '.join(crashes.last_words)}",
+                    f"(`tonewheel stop {model}` forgives it at once)",
+                    last_words=crashes.last_words,
                     retry_after_s=left,
                 )
         elif crashes.count:

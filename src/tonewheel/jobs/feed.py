@@ -39,6 +39,7 @@ class Feed:
         self._seen: dict[str, int] = {}
         self._next = 0
         self._closed = threading.Event()
+        self._followed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
     def start(self) -> None:
@@ -95,6 +96,7 @@ class Feed:
             self._next += 1
             number = self._next
             self._watchers.setdefault(job_id, {})[number] = wake
+        self._followed.set()
 
         def leave() -> None:
             with self._lock:
@@ -111,6 +113,8 @@ class Feed:
         idle = 0.0
         try:
             while not self._closed.is_set():
+                if not self._wanted():
+                    continue
                 changed = waiter.wait(_NOTICE_S)
                 idle = 0.0 if changed else idle + _NOTICE_S
                 if changed or idle >= _SAFETY_S:
@@ -118,6 +122,14 @@ class Feed:
                     self._look()
         finally:
             waiter.close()
+
+    def _wanted(self) -> bool:
+        """Whether to look for changes; waits a moment when nobody follows. What PostgreSQL tells is heard all the
+        same, or it would have to keep it."""
+        if self._watchers or not self._store.database.is_sqlite:
+            return True
+        self._followed.clear()
+        return bool(self._watchers) or self._followed.wait(_NOTICE_S)
 
     def _look(self) -> None:
         with self._lock:

@@ -22,7 +22,8 @@ from tonewheel.library.songs import Library
 
 log = logging.getLogger("tonewheel.jobs")
 
-_TICK_S = 1.0
+_TICK_S = 1.0  # while jobs run here, or one was found that does not
+_QUIET_TICK_S = 5.0
 _RARELY_S = 600.0
 _SWEEP_S = 6 * 3600.0  # it reads the whole list of stored files
 
@@ -58,7 +59,7 @@ class Upkeep:
         self._thread.join(10.0)
 
     def _run(self) -> None:
-        while not self._stop.wait(_TICK_S):
+        while not self._stop.wait(_TICK_S if self._active() or self._suspects else _QUIET_TICK_S):
             try:
                 self._tick()
             except (Unavailable, DiskFull) as e:
