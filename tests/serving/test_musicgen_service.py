@@ -328,3 +328,12 @@ def test_nothing_is_served_or_made_without_a_recorded_yes(checkpoint: Callable[[
     assert (info.frames, info.samplerate, info.channels, info.format) == (22_400, 32_000, 2, "FLAC")
     assert read_tags(target).license == "CC-BY-NC-4.0"
     assert tonewheel("generate", "a", "-o", str(target), **env).returncode == 2  # it exists
+    song = tmp_path / "song.mp3"
+    made_ = tonewheel(
+        "song", "Neon rain", "--model", "musicgen-stereo-small", "-d", "10", "--seed", "4", "-o", str(song), **env
+    )
+    assert made_.returncode == 0, made_.stderr
+    tags = read_tags(song)
+    assert (tags.license, tags.extra["tonewheel_model"]) == ("CC-BY-NC-4.0", "musicgen-stereo-small")
+    assert tags.title and tags.extra["tonewheel_plan"]
+    assert soundfile.info(song).duration == pytest.approx(10, abs=0.1)

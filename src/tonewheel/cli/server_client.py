@@ -168,7 +168,8 @@ def song_from(
         _check(_targets(output, wanted), force)
     with Server(url) as server:
         if dry_run:
-            plan = SongPlan.model_validate(server.ask("POST", "/v1/plans", words))
+            for_a_plan = {name: value for name, value in words.items() if name != "model"}
+            plan = SongPlan.model_validate(server.ask("POST", "/v1/plans", for_a_plan))
             chat.print(plan_view(plan))
             names = [str(p) for p in _targets(output or Path(f"{slug(plan.title)}.{fmt}"), wanted).values()]
             told = {"dry_run": True, "files": names, "plan": plan.to_dict()}

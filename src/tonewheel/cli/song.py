@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ def song(
     narrative: o.Narrative = None,
     file: o.NarrativeFile = None,
     from_file: o.FromFile = None,
+    model: Annotated[
+        str, typer.Option("--model", help="What makes the sound: composer, or a model of `tonewheel models`.")
+    ] = "composer",
     duration: o.Duration = 60.0,
     style: o.StyleName = None,
     mood: o.Mood = None,
@@ -49,6 +52,8 @@ def song(
       tonewheel song --lyrics mine.txt --style folk --seed 7
 
       tonewheel song --from neon.flac -o again.flac
+
+      tonewheel song "Neon rain" --model musicgen-small --duration 30
     """
     if fmt is None and output is None:
         fmt = "mp3"
@@ -64,8 +69,17 @@ def song(
     if (url := o.server_url(server)) is not None:
         from tonewheel.cli.server_client import song_from
 
-        given = {"plan": plan.to_dict()} if plan else o.words_from(narrative, file, lyrics, **words)
+        given: dict[str, Any] = {"plan": plan.to_dict()} if plan else o.words_from(narrative, file, lyrics, **words)
+        if model != "composer":
+            given["model"] = model
         song_from(url, given, output, fmt, soundfont=soundfont, **files, **how)
+        return
+    if model != "composer":
+        from tonewheel.cli.render import render
+
+        if soundfont is not None:
+            raise InvalidRequest(f"{model} plays no SoundFont: leave out --soundfont", param="soundfont")
+        render(plan or o.plan_from(narrative, file, lyrics, **words), model, output, fmt, **files, **how)
         return
     from tonewheel.cli.make import make
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.songs.plan import SongPlan
+from tonewheel.styles.library import styles
 
 
 def from_plan(plan: SongPlan) -> dict[str, Any]:
@@ -16,7 +17,9 @@ def from_plan(plan: SongPlan) -> dict[str, Any]:
 
 def description(plan: SongPlan) -> str:
     """Such as `melancholic, warm lo-fi hip hop with electric piano, bass and drums, 84 bpm, D minor, instrumental`."""
-    style = " ".join(part for part in (", ".join(plan.moods), plan.genre) if part)
+    known = styles().get(plan.genre)
+    genre = plan.genre if known is None else known.title.lower()  # a style of ours goes by its name, not its id
+    style = " ".join(part for part in (", ".join(plan.moods), genre) if part)
     instruments = list(dict.fromkeys(i.instrument for i in plan.instrumentation))
     if instruments:
         style += f" with {_listed(instruments)}"
