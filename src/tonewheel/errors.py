@@ -28,6 +28,11 @@ class TonewheelError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    @property
+    def told(self) -> str:
+        """The message for whoever asks over a network: without what is for the owner of this machine only."""
+        return self.message
+
 
 class InvalidRequest(TonewheelError):
     """Something the user gave cannot be used: a value, a text, a combination."""
@@ -239,14 +244,31 @@ class NotSupported(TonewheelError):
     http_status = 501
 
 
-class ModelFailed(ServiceBusy):
-    """A model's process crashed too often; it is not started again for a while. The message has its last words."""
+class _ModelEnded(ServiceBusy):
+    """A model's process ended by itself. The message has its last words, which may name files and addresses of this
+    machine; what is told over a network has not."""
+
+    type = "model_ended"
+    _said = ""
+
+    def __init__(self, message: str, *, last_words: Iterable[str] = (), retry_after_s: float = 1.0) -> None:
+        words = " | ".join(last_words)
+        super().__init__(f"{message}; its last words: {words}" if words else message, retry_after_s=retry_after_s)
+        self._said = " ".join(message.split())
+
+    @property
+    def told(self) -> str:
+        return self._said or self.message  # one that was told by a service has none
+
+
+class ModelFailed(_ModelEnded):
+    """A model's process crashed too often; it is not started again for a while."""
 
     type = "model_failed"
     retryable = False
 
 
-class ModelCrashed(ServiceBusy):
+class ModelCrashed(_ModelEnded):
     """A model's process ended while it worked; it is started again at the next request."""
 
     type = "model_crashed"

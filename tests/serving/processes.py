@@ -80,7 +80,7 @@ class Dawdler(Model[Ask]):
             Dawdler.stopped += 1
             raise
         match request.fail:
-            case "fault": raise ValueError("secret detail /etc/passwd")
+            case "fault": raise ValueError(f"secret detail /etc/passwd {request.prompt}")
             case "memory": raise MemoryError
             case "cuda": raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
             case "disk": raise OSError(28, "No space left on device")

@@ -32,12 +32,11 @@ def serve(
 
       tonewheel serve --host 0.0.0.0 --port 8900      (after: tonewheel keys create me)
     """
-    import logging
-
+    from tonewheel import logs
     from tonewheel.gateway.supervise import ServeOptions, Supervisor
     from tonewheel.settings import settings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     wishes = settings()
     options = ServeOptions(
         host=host or wishes.host, port=wishes.port if port is None else port, workers=workers,

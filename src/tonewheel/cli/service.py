@@ -33,16 +33,16 @@ def service(
 
       tonewheel service musicgen-small --path /models/musicgen-small
     """
-    import logging
     import os
 
+    from tonewheel import logs
     from tonewheel.fleet.consent import require_consent
     from tonewheel.fleet.pull import require_pulled
     from tonewheel.models import registry
     from tonewheel.serving.server import ServiceOptions, run_service
     from tonewheel.settings import path_variable
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     card = registry.card(name)
     if path is not None:
         os.environ[path_variable(card.id)] = str(path.absolute())

@@ -35,11 +35,12 @@ def worker(
     import json
     import logging
 
+    from tonewheel import logs
     from tonewheel.gateway.metrics import serve_resident
     from tonewheel.jobs.worker import Worker, WorkerSettings
     from tonewheel.settings import settings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call to a model says nothing to a person
     given: dict[str, Any] = {"database_url": database, "data_dir": data_dir, "storage_url": storage}
     chosen = settings().model_copy(update={k: v for k, v in given.items() if v is not None})

@@ -277,8 +277,7 @@ class Fleet:
         else:
             return ModelCrashed(f"model {record.model} was stopped while it worked: try again")
         return ModelCrashed(
-            f"model {record.model} crashed while it worked; it is started again at the next request; its last words: "
-            f"{' | '.join(words) if words else 'none'}"
+            f"model {record.model} crashed while it worked; it is started again at the next request", last_words=words
         )
 
     def _see_it_stop(self, record: Record) -> None:

@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 
+from tonewheel import logs
 from tonewheel.errors import TonewheelError
 
 
@@ -17,7 +18,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8900)
     parser.add_argument("--fd", type=int, help="A socket that listens already, inherited from the parent.")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     for name in ("httpx", "uvicorn.error"):  # one tells the URLs of services elsewhere, the other what we tell
         logging.getLogger(name).setLevel(logging.WARNING)
     try:

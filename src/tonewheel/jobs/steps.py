@@ -95,8 +95,8 @@ class Steps:
                 if isinstance(e, Crashed) and attempt >= _TRIES_OF_A_CRASH:
                     raise
                 pause = max(_PAUSES_S[attempt - 1], min(getattr(e, "retry_after_s", 0.0), _LONGEST_PAUSE_S))
-                log.warning("job %s, %s: %s; again in %.0f s", self.control.start.job_id, name, e.message, pause)
-                self.control.retrying(name, attempt, e.message, pause)
+                log.warning("job %s, %s: %s; again in %.0f s", self.control.start.job_id, name, e.type, pause)
+                self.control.retrying(name, attempt, e.told, pause)
                 self.control.pause(pause)
 
 

@@ -32,7 +32,7 @@ class JobError(_Frozen):
     @classmethod
     def of(cls, error: TonewheelError) -> JobError:
         return cls(
-            type=error.type, message=error.message, param=error.param, retryable=error.retryable,
+            type=error.type, message=error.told, param=error.param, retryable=error.retryable,
             http_status=error.http_status,
         )  # fmt: skip
 

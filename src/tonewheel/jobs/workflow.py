@@ -79,7 +79,7 @@ class SongWorkflow:
             self._end(start, internal("the job"))
 
     def _end(self, start: Start, error: JobError) -> None:
-        log.info("job %s failed: %s", start.job_id, error.message)
+        log.info("job %s failed: %s", start.job_id, error.type)  # a message may quote what was asked
         try:
             ended = self.tools.records.fail(start.job_id, start.run, error)
         except (Unavailable, DiskFull) as e:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
+from tonewheel import logs
 from tonewheel.errors import TonewheelError
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--uds", type=Path)
     parser.add_argument("--json", action="store_true", dest="as_json")
     parser.add_argument("--public-without-key", action="store_true")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up()
     try:
         return run_service(ServiceOptions(**vars(parser.parse_args())))
     except TonewheelError as error:

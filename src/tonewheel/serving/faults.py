@@ -32,7 +32,7 @@ def new_error_id() -> str:
 
 def detail(error: TonewheelError, request_id: str, error_id: str | None = None) -> dict[str, Any]:
     """The `detail` of an error body. A real fault (500) gets an error id, `error_id` or a new one."""
-    shape: dict[str, Any] = {"type": error.type, "message": error.message}
+    shape: dict[str, Any] = {"type": error.type, "message": error.told}
     if error.param is not None:
         shape["param"] = error.param
     shape |= {"retryable": error.retryable, "request_id": request_id}

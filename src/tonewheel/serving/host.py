@@ -51,8 +51,8 @@ class Host:
         except Exception as error:  # whatever a model may raise: it is told by /readyz and in the log
             self.fault = as_tonewheel(error)
             log.error(
-                "error id %s: model %s could not be loaded: %s", self.fault_id, self.card.id, self.fault.message,
-                exc_info=error,
+                "error id %s: model %s could not be loaded: %s: %s", self.fault_id, self.card.id,
+                type(error).__name__, error, exc_info=error,
             )  # fmt: skip
             self._enter("failed")
             return

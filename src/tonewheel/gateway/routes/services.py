@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tonewheel.errors import Cancelled, NotFound, TooLarge, Unavailable
+from tonewheel.errors import Cancelled, ModelCrashed, NotFound, TooLarge, Unavailable
 from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
 from tonewheel.gateway.backend import Backend
@@ -109,7 +109,9 @@ async def _exchange(
     except httpx.ConnectError:
         raise Unavailable(f"the service {name} cannot be reached: is it running?") from None
     except httpx.HTTPError as e:
-        raise Unavailable(f"the service {name} broke off ({type(e).__name__})") from None
+        if address.private:
+            raise Unavailable(f"the service {name} broke off ({type(e).__name__})") from None
+        raise ModelCrashed(f"the process of {name} ended while it worked: it is started again if need be") from None
     held.files.push_async_callback(answer.aclose)
     passed = {k: v for k, v in answer.headers.items() if k not in _NOT_PASSED}
     passed["x-content-type-options"] = "nosniff"
