@@ -37,7 +37,7 @@ def worker(
 
     from tonewheel import logs
     from tonewheel.gateway.metrics import serve_resident
-    from tonewheel.jobs.worker import Worker, WorkerSettings
+    from tonewheel.jobs.worker import Worker, WorkerSettings, end_process
     from tonewheel.settings import settings
 
     logs.set_up()
@@ -54,3 +54,4 @@ def worker(
             )
 
     made.run(on_ready=ready, stop_with_parent=stop_with_parent)
+    end_process()

@@ -44,8 +44,11 @@ def _serve(message: dict[str, Any], out: TextIO) -> None:
     from tonewheel.jobs.types import JobError  # noqa: PLC0415
 
     def say(what: dict[str, Any]) -> None:
-        out.write(json.dumps(what) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(what) + "\n")
+            out.flush()
+        except BrokenPipeError:  # the worker went away and the end of its input is not read yet
+            os._exit(0)
 
     try:
         result = TASKS[message["task"]](message["args"], lambda stage, share: say({"progress": [stage, share]}))

@@ -8,14 +8,17 @@ goes back to the queue, uncounted. A second signal does not wait.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -211,6 +214,16 @@ class Worker:
         self.database.close()
         self.identity.release()
         log.info("worker %s has ended", self.identity.id)
+
+
+def end_process() -> NoReturn:
+    """End this process now, after `run`: all is closed and written. To take the interpreter down in good order costs
+    a third of what an idle worker has computed in its life, and many seconds on a machine that is busy."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
 
 
 def _fleet(data_dir: Path) -> Renderer:
