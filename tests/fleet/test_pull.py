@@ -214,6 +214,23 @@ def test_a_folder_is_a_source_too(hub: HubServer, tmp_path: Path) -> None:
         pull(card(), source=stick.as_uri())
 
 
+def test_a_source_without_weights_says_so_and_pickles_need_a_yes(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (stick / "config.json").write_bytes(CONFIG)
+    (stick / "pytorch_model.bin").write_bytes(WEIGHTS)
+    named = card().model_copy(update={"files": (), "patterns": ("config.json", "model*.safetensors")})
+    with pytest.raises(PullFailed, match=f"TONEWHEEL_PICKLED_MODELS={named.id}"):
+        pull(named, source=str(stick))
+    assert not is_pulled(named)
+    monkeypatch.setenv("TONEWHEEL_PICKLED_MODELS", f"other,{named.id}")
+    settings.cache_clear()
+    folder = pull(named, source=str(stick))
+    assert is_pulled(named) and (folder / "pytorch_model.bin").read_bytes() == WEIGHTS
+
+
 def test_sources_that_are_none_are_refused(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequest, match="no folder"):
         pull(card(source="/nowhere/at/all"))

@@ -37,13 +37,15 @@ from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.memory import readable
 from tonewheel.fleet.sources import CHUNK, Source, open_source
 from tonewheel.models.base import Card, CardFile
-from tonewheel.settings import own_weights, settings, weights_dir
+from tonewheel.settings import may_unpickle, own_weights, settings, weights_dir
 
 Tell = Callable[[str, int, int], None]
 """`progress(file, bytes of it here, bytes of it in all)`."""
 
 BUILT_IN = "built-in"
 _MANIFEST = ".pulled.json"
+_WEIGHTS = (".safetensors", ".ckpt", ".bin", ".th")
+_PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _RETRIES = 3  # connections in a row that broke without bringing anything
 
 
@@ -104,7 +106,7 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, card), origin:
-            files = card.files or origin.files(card.patterns)
+            files = card.files or _listed(origin, card)
             _check_room(card, files, folder)
             for file in files:
                 _pull_file(origin, file, _inside(folder, file), progress or _unheard)
@@ -112,6 +114,18 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
     except OSError as error:
         raise _no_room(error, folder) from error
     return folder
+
+
+def _listed(origin: Source, card: Card) -> Sequence[CardFile]:
+    """The files a card names by patterns; pickles only where the user allows them. Raises PullFailed."""
+    pickles = _PICKLES if may_unpickle(card.id) else ()
+    files = origin.files((*card.patterns, *pickles))
+    if not any(file.path.endswith(_WEIGHTS) for file in files):
+        raise PullFailed(
+            f"the source has no weights of {card.id} ({', '.join(card.patterns)}). If it has them as pickles "
+            f"(pytorch_model.bin) and you trust it, set TONEWHEEL_PICKLED_MODELS={card.id} and pull again"
+        )
+    return files
 
 
 def remove(card: Card) -> int:
