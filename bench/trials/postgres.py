@@ -21,7 +21,8 @@ from servers import Server, serving, until_ready, worker_beside
 from trials.common import Trial
 from trials.kills import killed_in_render
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "jobs"))
+_TESTS = Path(__file__).parents[2] / "tests"
+sys.path += [str(_TESTS), str(_TESTS / "jobs")]
 Postgres: Any = import_module("postgres_server").Postgres  # the one that the tests start, too
 
 _DEAD_AFTER_S = "5"  # s; on a machine that is full a worker may be late by seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -303,6 +304,38 @@ def test_housekeeping_forgets_what_is_old_and_gives_back_what_is_stray(house: Ho
         house.store.forget_older(1000.0)
         assert {j.id for j in house.store.find().jobs} == {stray.id, lost.id}
         assert worker.engine.ended([old.id]) == {}
+    finally:
+        worker.close()
+
+
+def test_a_database_that_is_away_while_a_queue_is_asked_does_not_end_the_queue(house: House, tmp_path: Path) -> None:
+    settings = WorkerSettings(
+        data_dir=tmp_path / "own", database_url=house.url, storage_url=f"file://{tmp_path / 'storage'}",
+        min_free_bytes=0, drain_s=0.0,
+    )  # fmt: skip
+    marks = house.marks_dir
+    worker = Worker(settings, renderer=FakeRenderer(marks, {"fake": 1}), planner=FakePlanner(marks))
+    worker.start()
+    try:
+        asked, claimed = threading.Event(), worker.engine._claimed
+
+        def away(queue: str) -> set[str]:
+            asked.set()
+            raise sa.exc.OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+        worker.engine._claimed = away  # type: ignore[method-assign]
+        job = house.order("steps=1")
+        worker.engine.look("fake")
+        assert asked.wait(30)
+        assert house.marks(job) == [], "nothing is taken while it cannot be told what runs"
+        worker.engine._claimed = claimed  # type: ignore[method-assign]
+
+        def look_again() -> bool:
+            worker.engine.look("fake")
+            return house.store.get(job.id).ended
+
+        house.until(look_again)
+        assert house.store.get(job.id).state == "done"
     finally:
         worker.close()
 

@@ -39,8 +39,10 @@ _BACKSTOP_STARTS = 50  # ours is counted in the job table; this one only ends wh
 _SAFETY_POLL_S = 20.0
 _NEVER_THERE_POLL_S = 4.0  # below the 5 s after which PostgreSQL ends the session that holds DBOS's lock meanwhile
 _THREADS = 64
+_MANY = 1_000_000  # jobs: more than any worker has slots
 _BEGINS_WITHIN_MS = 30_000  # a claimed job that has not begun by then is a stray: `upkeep` gives it back
 
+log = logging.getLogger("tonewheel.jobs")
 logging.getLogger("dbos").setLevel(logging.ERROR)
 
 
@@ -174,7 +176,11 @@ class Engine:
         begun: Callable[[str], int] = active.count_for_queue
 
         def count(queue: str) -> int:
-            claimed = self._claimed(queue)
+            try:
+                claimed = self._claimed(queue)
+            except sa.exc.SQLAlchemyError as e:  # raised here it would end the queue's thread, and nothing would say so
+                log.warning("no work is taken from %s now: %s", queue, e)
+                return _MANY
             return begun(queue) + len(claimed.difference(active.activeList()))
 
         active.count_for_queue = count
