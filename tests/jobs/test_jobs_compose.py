@@ -133,8 +133,8 @@ def test_a_song_is_made_and_kept_with_all_that_belongs_to_it(served: Served) -> 
 
 def test_it_is_the_song_the_command_line_makes_dithered_once(served: Served, tmp_path: Path) -> None:
     """What the model's process hands over has 24 bits, so the one dither there is, of the same seed, falls on the same
-    samples: they are equal but for the few that lay within 2^-24 of another step. A second dither of 16 bits would
-    move three of four samples."""
+    samples: they are equal but for one in a thousand, which lay within 2^-24 of another step. Dithered twice, at 16
+    bits, one in four differs."""
     song = served.song(served.order(duration_s=10, seed=7, format="flac"))
     command = [sys.executable, "-m", "tonewheel.cli.main", "song", NARRATIVE, "-d", "10", "--seed", "7", "-o", "x.flac"]
     subprocess.run([*command, "--quiet"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)

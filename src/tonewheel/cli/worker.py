@@ -14,7 +14,7 @@ def worker(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder for its data.")] = None,
     storage: Annotated[
-        str | None, typer.Option("--storage", help="Folder of the songs that all workers see, as file:///…")
+        str | None, typer.Option("--storage", help="Where all workers see the songs: file:///FOLDER or s3://BUCKET/…")
     ] = None,
     stop_with_parent: Annotated[
         bool, typer.Option("--stop-with-parent", help="End when the process that started it ends.")
