@@ -246,6 +246,24 @@ def test_audio_leaves_before_the_music_is_whole_and_is_the_same(small: Service) 
     assert order.index("audio") < len(order) - 1 - order[::-1].index("progress") < order.index("result")
 
 
+def test_a_player_gets_the_music_as_a_wav_while_it_is_made(small: Service) -> None:
+    asked, accept = {"prompt": "a", "duration": 3.3, "seed": 5}, {"accept": "audio/wav"}
+    with small.client.stream("POST", "/predict/stream", json=asked, headers=accept) as response:
+        assert (response.status_code, response.headers["content-type"]) == (200, "audio/wav")
+        assert "content-length" not in response.headers
+        live = response.read()
+    assert read_tags(live).license == "CC-BY-NC-4.0" and read_tags(live).extra["tonewheel_seed"] == "5"
+    samples, rate = soundfile.read(io.BytesIO(live), always_2d=True)
+    whole, _ = wave_of(made(small, **asked)["audio_base64"])
+    assert rate == 32_000 and samples.shape == whole.shape == (105_600, 1)
+    assert np.abs(samples - whole).max() < 4 / 32_768
+    with small.client.stream("POST", "/predict/stream", json={"duration": 300}, headers=accept) as response:
+        assert next(response.iter_bytes(1000)).startswith(b"RIFF")  # five minutes would take a minute at least
+        assert small.get("/health").json()["busy"] == 1
+    small.wait("busy", 0, WAIT_S)
+    error_of(small.post("/predict/stream", {"duration": 0}, headers=accept), 422, "invalid_request")
+
+
 def test_a_client_that_leaves_frees_its_slot(small: Service) -> None:
     small.wait("busy", 0, WAIT_S)
     with small.client.stream("POST", "/predict/stream", json={"duration": 300, "seed": 1}) as response:

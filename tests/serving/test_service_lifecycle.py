@@ -116,7 +116,7 @@ def test_stuck_work_cannot_keep_the_process(plugins: Path, tmp_path: Path) -> No
 def test_files_kept_for_fetching_go_with_the_service_or_with_the_next(plugins: Path, tmp_path: Path) -> None:
     def kept(sig: int) -> list[Path]:
         with service("dawdler", tmp_path, PYTHONPATH=str(plugins), TMPDIR=str(tmp_path)) as running:
-            running.client.post("/predict/stream", json={}, headers={"accept": "audio/wav"})
+            running.client.post("/predict/stream", json={}, headers={"accept": "text/event-stream, audio/wav"})
             assert any(tmp_path.glob("tonewheel-files-*/*"))
             running.stop(sig)
         return list(tmp_path.glob("tonewheel-files-*"))

@@ -33,6 +33,14 @@ def read(data: bytes) -> dict[str, str]:
     return info | tagged
 
 
+def head(rate: int, channels: int, pairs: Mapping[str, str]) -> bytes:
+    """The beginning of a 16-bit WAV of unknown length, tags included: samples follow until the end of the stream."""
+    shape = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
+    before = b"".join(_chunk(name, body) for name, body in ((b"fmt ", shape), *_tagged(pairs)))
+    unknown = struct.pack("<I", _UNTIL_THE_END)
+    return b"RIFF" + unknown + b"WAVE" + before + b"data" + unknown
+
+
 def write(data: bytes, pairs: Mapping[str, str]) -> bytes:
     """`data` with its tags replaced by `pairs`."""
     kept = [
@@ -40,15 +48,17 @@ def write(data: bytes, pairs: Mapping[str, str]) -> bytes:
         for name, body in _chunks(data)
         if name not in (b"id3 ", b"ID3 ") and not (name == b"LIST" and body[:4] == b"INFO")
     ]
-    info = b"".join(_chunk(code, pairs[field].encode() + b"\0") for field, code in _INFO.items() if pairs.get(field))
-    if info:
-        kept.append((b"LIST", b"INFO" + info))
-    if pairs:
-        kept.append((b"id3 ", id3.tag(pairs)))
+    kept += _tagged(pairs)
     body = b"".join([b"WAVE", *(_chunk(name, content) for name, content in kept)])
     if len(body) > _MAX_RIFF:
         raise InvalidRequest("the WAV file would be over 4 GB, which WAV cannot hold: use FLAC", param="format")
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _tagged(pairs: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The chunks that hold tags."""
+    info = b"".join(_chunk(code, pairs[field].encode() + b"\0") for field, code in _INFO.items() if pairs.get(field))
+    return [*([(b"LIST", b"INFO" + info)] if info else []), *([(b"id3 ", id3.tag(pairs))] if pairs else [])]
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

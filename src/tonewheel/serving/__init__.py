@@ -12,7 +12,8 @@ Other rooms reach a service by HTTP only; the addresses:
     POST /predict          JSON → JSON; bytes when `Accept` asks for audio/wav|flac|mpeg|ogg|opus
     POST /predict/stream   the same as server-sent events: `progress {stage, fraction, eta_s}`, `audio`, then
                            one `result` or `error {detail, status}`. With an audio type in `Accept`, files are
-                           not in the result but listed in its `files` with a `url` to fetch as bytes
+                           not in the result but listed in its `files` with a `url` to fetch as bytes. With
+                           `Accept: audio/wav` alone: the WAV itself, sent while it is made
     GET, DELETE /v1/files/{id}   those bytes (Range), kept ten minutes; deleting lets go earlier
     GET /health /healthz /readyz /metrics /v1/metadata /openapi.json
 

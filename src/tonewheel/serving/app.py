@@ -25,6 +25,7 @@ from tonewheel.serving.edge import CALLER, Access, Edge
 from tonewheel.serving.events import EventStream
 from tonewheel.serving.faults import detail, told
 from tonewheel.serving.host import Host
+from tonewheel.serving.live import LiveWav, wants_live
 from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
 from tonewheel.serving.openapi import ERRORS, documented, with_requests
 from tonewheel.serving.presence import client_left
@@ -87,9 +88,12 @@ class _Desk:
         return await asyncio.to_thread(JSONWithFiles, answer.body)
 
     async def stream(self, request: Request, route: WorkRoute) -> Response:
-        """Server-sent events; links to files when `Accept` names an audio type."""
+        """Server-sent events, with links to files when `Accept` names an audio type; a WAV as it is made when it is
+        all that `Accept` names."""
         wanted = names_audio(request.headers.get("accept")) if self._makes_audio else None
         work = await self._take(request, route, wanted)
+        if wanted is not None and wants_live(request.headers.get("accept")):
+            return LiveWav(work, request.scope[CALLER])
         return EventStream(work, request.scope[CALLER], self._spool if wanted else None)
 
     async def _take(self, request: Request, route: WorkRoute, wanted: Any) -> Work:

@@ -87,7 +87,7 @@ class EventStream(Response):
 
     async def _chunk(self, audio: Audio, index: int) -> dict[str, Any]:
         head = {"index": index, "sample_rate": audio.sample_rate, "channels": audio.channels, "format": "pcm_s16le"}
-        data = await asyncio.to_thread(_pcm, audio)
+        data = await asyncio.to_thread(pcm, audio)
         if self._spool is None:
             return head | {"audio_base64": base64.b64encode(data).decode()}
         kept = await asyncio.to_thread(self._spool.put, File(data, "application/octet-stream", f"{index}.pcm"))
@@ -104,7 +104,8 @@ def _event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {text}\n\n".encode("utf-8", "replace")
 
 
-def _pcm(audio: Audio) -> bytes:
+def pcm(audio: Audio) -> bytes:
+    """Samples as 16-bit little-endian numbers, channels interleaved."""
     import numpy as np  # noqa: PLC0415  (only a model with audio gets here)
 
     return bytes((np.clip(audio.samples, -1.0, 1.0) * np.float32(32767)).astype("<i2").tobytes())

@@ -31,6 +31,6 @@ FAMILY = Family(
     response=MusicgenResponse,
     create=_create,
     memory_bytes=memory_bytes,
-    max_body_bytes=96 * 1024 * 1024,  # two files in base64
+    max_body_bytes=64 * 1024 * 1024,  # two files in base64
     from_plan=from_plan,
 )

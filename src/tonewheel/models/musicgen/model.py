@@ -90,7 +90,7 @@ class Musicgen(Model[MusicgenRequest]):
         seeds = [sub_seed(seed, "variation", n) for n in range(request.num_variations)]
         try:
             pieces = [Piece(self._engine, self._codec, self._wish(request, text, negative, s)) for s in seeds]
-            self._make(pieces, context)
+            self._make(pieces, context, self._tags(request, seed))
         except RuntimeError as error:
             raise _told(error) from error
         made = [Audio(p.samples, SAMPLE_RATE, tags=self._tags(request, s)) for p, s in zip(pieces, seeds, strict=True)]
@@ -100,7 +100,7 @@ class Musicgen(Model[MusicgenRequest]):
     def release(self) -> None:
         self._engine.close()
 
-    def _make(self, pieces: list[Piece], context: RunContext) -> None:
+    def _make(self, pieces: list[Piece], context: RunContext, tags: Tags) -> None:
         total = sum(piece.frames for piece in pieces)
         alone = len(pieces) == 1
         try:
@@ -108,7 +108,7 @@ class Musicgen(Model[MusicgenRequest]):
                 for piece in left:
                     for samples in piece.advance(_WAIT_S):
                         if alone:
-                            context.audio(Audio(samples, SAMPLE_RATE))
+                            context.audio(Audio(samples, SAMPLE_RATE, tags=tags))
                     ready = sum(p.ready for p in pieces)
                     context.progress("generate", _GENERATES * ready / total)
         finally:
