@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tonewheel.fleet.records import Records
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_WIDE = 110  # characters of a terminal that has room for what a model is
 _Name = Annotated[str, typer.Argument(help="A model, such as composer; or a service, for its default model.")]
 
 
@@ -38,10 +40,14 @@ def models(
     if as_json:
         _print({"models": [e.to_dict() for e in entries], "faults": faults})
         return
-    _table(
-        ("model", "state", "size", "licence", "what it is"),
-        [(e.id, _state(e), _size(e), _licence(e), e.card.title if e.card else "elsewhere") for e in entries],
-    )
+    rows = [(e.id, _state(e), _size(e), _licence(e), e.card.title if e.card else "elsewhere") for e in entries]
+    wide = shutil.get_terminal_size().columns >= _WIDE
+    heads = ("model", "state", "size", "licence", "what it is")
+    _table(heads if wide else heads[:-1], [row if wide else row[:-1] for row in rows])
+    if any(not e.consent for e in entries):
+        typer.echo(
+            "* restricts what may be done with it; `tonewheel pull NAME --accept-license` says yes to it", err=True
+        )
     for message in faults.values():
         typer.echo(f"Left out: {message}", err=True)
 
@@ -214,8 +220,8 @@ def _state(entry: Entry) -> str:
 def _size(entry: Entry) -> str:
     from tonewheel.fleet.memory import readable
 
-    if entry.card is None or not entry.card.size_bytes:
-        return "-"
+    if entry.card is None or not entry.card.size_bytes:  # the card names no files: what is here is what is known
+        return readable(entry.disk_bytes) if entry.disk_bytes else "-"
     if entry.state == "partly pulled":
         return f"{readable(entry.disk_bytes)} of {readable(entry.card.size_bytes)}"
     return readable(entry.card.size_bytes)
@@ -225,7 +231,7 @@ def _licence(entry: Entry) -> str:
     if entry.card is None:
         return "-"
     licence = entry.card.weight_license or entry.card.code_license
-    return licence if entry.consent else f"{licence} (consent needed)"
+    return licence if entry.consent else f"{licence} *"
 
 
 def _doing(running: Running) -> str:
