@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from tonewheel.errors import InvalidRequest
+from tonewheel.errors import InvalidRequest, UnknownName
 from tonewheel.gateway.orders import SongOrder
 from tonewheel.gateway.views import artifact_url, job_url
 from tonewheel.jobs import Job, JobError, SongRequest, song_request
@@ -106,8 +106,17 @@ def _is_lyrics(prompt: str) -> bool:
 
 
 def _default_model() -> str:
-    known = {*registry.cards(), *registry.services()}
-    return "heartmula" if "heartmula" in known or service_url("heartmula") else "composer"
+    """heartmula where it can work now: elsewhere, or here with its weights."""
+    from tonewheel.fleet.consent import has_consent  # noqa: PLC0415  (the fleet is loaded on first use)
+    from tonewheel.fleet.pull import is_pulled  # noqa: PLC0415
+
+    if service_url("heartmula"):
+        return "heartmula"
+    try:
+        card = registry.card("heartmula")
+    except UnknownName:
+        return "composer"
+    return "heartmula" if has_consent(card) and is_pulled(card) else "composer"
 
 
 # ── the orchestrator ────────────────────────────────────────────────────────────────────────────

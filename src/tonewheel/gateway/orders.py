@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from pydantic import Field
 from starlette.datastructures import Headers
 
-from tonewheel.errors import Conflict, InvalidRequest, TonewheelError
+from tonewheel.errors import Conflict, InvalidRequest, TonewheelError, UnknownName
+from tonewheel.fleet.remote import CONTRACTS, deadline_seconds
 from tonewheel.gateway.auth import Principal
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.names import Named, checked_name
@@ -19,6 +20,7 @@ from tonewheel.jobs.tables import jobs
 from tonewheel.models import registry
 from tonewheel.seeds import derive
 from tonewheel.serving.work import Caller
+from tonewheel.settings import service_url
 from tonewheel.songs.plan import MAX_SEED
 
 MAX_VARIATIONS = 8
@@ -104,7 +106,7 @@ class Desk:
     def _submit(self, request: SongRequest, priority: int, caller: Caller, key: str | None) -> Job:
         return self._backend.store.submit(
             request, priority=priority, idempotency_key=key, request_id=caller.request_id,
-            traceparent=caller.trace.traceparent(),
+            traceparent=caller.trace.traceparent(), deadline_s=deadline_seconds(request.model, request.length_s),
         )  # fmt: skip
 
     def _checked(self, request: SongRequest) -> SongRequest:
@@ -116,7 +118,12 @@ class Desk:
 
     def _with_model(self, request: SongRequest) -> SongRequest:
         """The request with a model that is there and makes songs. Raises UnknownName, InvalidRequest."""
-        _, card = registry.resolve(request.model)
+        try:
+            _, card = registry.resolve(request.model)
+        except UnknownName:
+            if request.model in CONTRACTS and service_url(request.model) is not None:
+                return request  # a server elsewhere of which only its contract is known
+            raise
         if not {"song", "music"} & set(card.tasks):
             raise InvalidRequest(
                 f"{card.id} makes no songs (it is for: {', '.join(card.tasks)}): GET /v1/models lists the others",

@@ -84,9 +84,16 @@ def request_body(
         if not prompt and not lyrics:
             raise InvalidRequest(f"model {request.model} needs a prompt or lyrics: give one of them", param="prompt")
         body |= {"prompt": prompt or "", "lyrics": lyrics, "duration": request.duration_s, "seed": request.seed}
+        if prompt and _would_be_sung(prompt) and (fields is None or "style" in fields):
+            body["style"] = body.pop("prompt")
     body |= {name: True for name in ("midi", "lrc", "stems") if getattr(request, name)}
     known = {k: v for k, v in body.items() if v is not None and (fields is None or k in fields)}
     return known | dict(request.options)
+
+
+def _would_be_sung(prompt: str) -> bool:
+    """heartmula's rule (contracts.md): a prompt of several lines or over 20 words is lyrics; `style` is never sung."""
+    return len(prompt.strip().splitlines()) > 1 or len(prompt.split()) > 20
 
 
 def words_of(plan: SongPlan) -> str:

@@ -75,11 +75,13 @@ class JobStore:
         idempotency_key: str | None = None,
         request_id: str | None = None,
         traceparent: str | None = None,
+        deadline_s: float | None = None,
     ) -> Job:
         """Accept a job: when this returns it is on the disk and will be done.
 
         The same key with the same request gives the job of the first time, with another one Conflict (409).
-        `priority` 0 goes first, 9 last. Raises QueueFull (429), DiskFull (507), Unavailable (503).
+        `priority` 0 goes first, 9 last; `deadline_s` is what its render may take (default: by its length). Raises
+        QueueFull (429), DiskFull (507), Unavailable (503).
         """
         if not 0 <= priority <= 9:
             raise InvalidRequest(f"priority is {priority}: it may be 0 (first) to 9 (last)", param="priority")
@@ -90,7 +92,7 @@ class JobStore:
             "id": new_id("job"), "kind": "song", "state": "queued", "model": request.model, "request": body,
             "request_hash": _hash(body), "idempotency_key": idempotency_key, "priority": priority,
             "duration_s": request.length_s,
-            "deadline_s": render_deadline_s(request.length_s, self.least_deadline_s), "fraction": 0.0,
+            "deadline_s": deadline_s or render_deadline_s(request.length_s, self.least_deadline_s), "fraction": 0.0,
             "attempts": 0, "request_id": request_id, "traceparent": traceparent, "last_event": 1,
         }  # fmt: skip
         return self.get(self.database.write(lambda c: self._accept(c, row)))

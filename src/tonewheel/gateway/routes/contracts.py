@@ -52,7 +52,7 @@ async def generations(request: Request) -> Response:
     key = idempotency_key(request.headers)
     asked = await body_of(request, MusicGeneration, strict=False)
     timeout_s = max(settings().heartmula_timeout_sec, 5 * asked.duration + 30)
-    _, song = await _made(request, asked.order(), key, timeout_s)
+    _, song = await _made(request, await asyncio.to_thread(asked.order), key, timeout_s)
     return doc.json_answer(MusicGenerated.of(song, asked))
 
 
@@ -89,7 +89,7 @@ async def create_job(request: Request) -> Response:
     """The same as POST /v1/songs, in the orchestrator's words; GET /jobs/{jobId} tells how it goes."""
     key = idempotency_key(request.headers)
     asked = await body_of(request, ComposeRequest, strict=False)
-    job = await _ordered(request, asked.order(), key)
+    job = await _ordered(request, await asyncio.to_thread(asked.order), key)
     return doc.json_answer(JobCreated(jobId=job.id), 202, {"location": f"/jobs/{job.id}"})
 
 
@@ -124,7 +124,7 @@ async def compose(request: Request) -> Response:
     key = idempotency_key(request.headers)
     asked = await body_of(request, ComposeRequest, strict=False)
     timeout_s = max(settings().deadline_s, 5 * asked.duration + 30)
-    made = await _made(request, asked.order(), key, timeout_s)
+    made = await _made(request, await asyncio.to_thread(asked.order), key, timeout_s)
     return doc.json_answer(Composed.of(*made))
 
 
