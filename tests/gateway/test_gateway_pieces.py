@@ -20,6 +20,7 @@ from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
 from tonewheel.gateway.metrics import GatewayMetrics
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
+from tonewheel.gateway.reference import page
 from tonewheel.jobs import song_request
 from tonewheel.serving.edge import Edge
 from tonewheel.serving.metrics import Metrics
@@ -145,6 +146,13 @@ def test_origins_are_named_one_by_one() -> None:
     with pytest.raises(Forbidden):
         gate(public=True, more_hosts="music.example").check("GET", "/", Headers({"host": "evil.example"}))
     gate(public=True).check("GET", "/", Headers({"host": "music.example"}))
+
+
+def test_the_page_of_the_api_escapes_what_it_shows() -> None:
+    operation = {"summary": "<script>", "responses": {"200": {"content": {"x": {"example": {"a": "</pre><b>"}}}}}}
+    text = page({"info": {"title": "T", "version": "1", "description": "d"}, "paths": {"/<i>": {"get": operation}}})
+    assert not any(tag in text for tag in ("<script>", "<b>", "<i>"))
+    assert "&lt;script&gt;" in text
 
 
 def test_help_loads_no_server() -> None:

@@ -14,6 +14,7 @@ from tonewheel.errors import Unavailable
 from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
 from tonewheel.gateway.metrics import gather
+from tonewheel.gateway.reference import page
 from tonewheel.gateway.routes import backend_of, caller_of
 from tonewheel.serving.faults import told
 from tonewheel.serving.metrics import CONTENT_TYPE
@@ -21,6 +22,10 @@ from tonewheel.serving.metrics import CONTENT_TYPE
 router = APIRouter(tags=["health"])
 _started = time.time()
 _READY_S = 3.0
+_PAGE = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "x-content-type-options": "nosniff",
+}
 
 
 @router.get("/livez", summary="Alive", responses=doc.answers(200, None, "Yes", {"status": "ok"}))
@@ -62,6 +67,13 @@ async def readyz(request: Request) -> Response:
         return JSONResponse({"status": "not ready", **body}, status, headers)
     counts = {"queued": sum(lane.queued for lane in lanes), "running": sum(lane.running for lane in lanes)}
     return JSONResponse({"status": "ready", "service": "gateway", "workers": alive, **counts})
+
+
+@router.get("/docs", summary="This document, for people", include_in_schema=False, response_class=Response)
+async def docs(request: Request) -> Response:
+    """A plain page without scripts."""
+    text = await asyncio.to_thread(lambda: page(request.app.openapi()))
+    return Response(text, headers=_PAGE, media_type="text/html")
 
 
 @router.get(
