@@ -175,7 +175,7 @@ def _estimator(draw: _Draw) -> dict[str, Tensor]:
     made = {
         **_project(f"{at}.proj_in", inputs, dim, draw),
         **_project(f"{at}.connection_proj", inputs + dim, 2 * dim, draw),
-        **_project(f"{at}.proj_out", 2 * dim, LATENT, draw, gain=1.5),
+        **_project(f"{at}.proj_out", 2 * dim, LATENT, draw, gain=0.8),
         f"{at}.scale_shift_table": draw(2, dim, scale=0.3),
         f"{at}.scale_shift_table_2": draw(2, 2 * dim, scale=0.3),
     }
@@ -225,7 +225,7 @@ def _scalar(draw: _Draw) -> dict[str, Tensor]:
     made |= {
         f"{at}.6.conv.weight": draw(CHANNELS, CHANNELS, 7), f"{at}.6.conv.bias": draw(CHANNELS, scale=0.1),
         f"{at}.6.activation.weight": draw(1, scale=0.1) + 0.25,
-        **draw.normed(f"{at}.7", 1, CHANNELS, 7, length=0.04),
+        **draw.normed(f"{at}.7", 1, CHANNELS, 7, length=0.012),
         # of the encoder, which nobody needs: the first of its tensors stand for all
         **draw.normed("scalar_model.encoder.0", CHANNELS, 1, 7),
         **draw.normed("scalar_model.encoder.7", LATENT // 2, width, 7),
