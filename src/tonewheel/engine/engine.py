@@ -119,6 +119,8 @@ class Engine:
     # ── the engine's thread ──
 
     def _run(self) -> None:
+        if self.model.device.type == "cuda":  # graphs are captured on the thread's own device
+            torch.cuda.set_device(self.model.device)
         with torch.inference_mode():
             while True:
                 with self._work:

@@ -14,8 +14,8 @@ _MOST = 64  # captured graphs kept
 class Graphs:
     """`run(key, step)` replays what was captured for `key`. `step` reads and writes only tensors that stay.
 
-    Warming up runs the step several times, so it may only be repeated from a state that is put back: the caller's
-    state tensors are snapshot by `state` and restored before the capture.
+    Warming up runs the step before it counts: the tensors that `state` names are put back after each of these runs,
+    so that none is ever taken from a later state than the caller knows of.
     """
 
     def __init__(self, device: torch.device, state: Callable[[], list[torch.Tensor]] = list) -> None:
@@ -37,21 +37,19 @@ class Graphs:
         graph.replay()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        kept = [t.clone() for t in self.state()]
         side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
+                kept = [t.clone() for t in self.state()]
                 step()
+                for tensor, was in zip(self.state(), kept, strict=True):
+                    tensor.copy_(was)
         torch.cuda.current_stream(self._device).wait_stream(side)
-        for tensor, was in zip(self.state(), kept, strict=True):
-            tensor.copy_(was)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            step()
+            step()  # recorded, not run
         self._pool = self._pool or graph.pool()
-        for tensor, was in zip(self.state(), kept, strict=True):
-            tensor.copy_(was)
         return graph
 
     def clear(self) -> None:

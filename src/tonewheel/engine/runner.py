@@ -201,7 +201,7 @@ class Runner:
 
         key = (count, length, need, self.model.variant([s.slot for s in running]))
         self._graphs.run(key, whole_step)
-        return self.last[torch.tensor([s.slot for s in running], device=device)]
+        return self.last[self._laid_out(running).slots]  # indices made once: a copy to the device waits for it
 
     def _reserve_plan(self, steps: int) -> None:
         if steps <= self.plan.shape[-1]:
