@@ -47,6 +47,26 @@ def frozen_at_work(served: Served) -> tuple[dict[str, object], int]:
     raise AssertionError("the jobs end before they are seen to run")
 
 
+def steps_of(served: Served, job: dict[str, object]) -> list[str]:
+    """The steps of a job as they were begun, by the log: a step done twice is there twice."""
+    return re.findall(rf"job {job['id']}: (\w+)$", (served.data_dir / "log").read_text(), re.MULTILINE)
+
+
+def frozen_in_render(served: Served) -> tuple[dict[str, object], int]:
+    """A job in its render, and the process of its model, stopped: however quick that is."""
+    family = psutil.Process(served.process.pid).children(recursive=True)
+    model = next(p.pid for p in family if "tonewheel.serving" in p.cmdline())
+    for seed in range(10):
+        job = served.order(duration_s=60, seed=seed)
+        served.wait(job, lambda j, job=job: j["state"] != "queued" and "render" in steps_of(served, job))  # type: ignore[misc]
+        os.kill(model, signal.SIGSTOP)
+        if steps_of(served, job)[-1] == "render":
+            return job, model
+        os.kill(model, signal.SIGCONT)
+        served.wait(job)
+    raise AssertionError("the renders end before they are seen to begin")
+
+
 def once(served: Served, job: dict[str, object]) -> None:
     """The job ended done: one song, one end, and its events are without gaps."""
     done = served.wait(job)
@@ -81,6 +101,17 @@ def test_jobs_outlive_the_gateway_and_the_worker(tmp_path: Path) -> None:
         assert workers_of(served) != [worker]
         log = (tmp_path / "log").read_text()
         assert "worker 1 ended (signal 9)" in log and "gateway ended (signal 9)" in log
+
+
+def test_a_killed_model_process_is_started_again_and_no_finished_step_is_repeated(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.wait(served.order())  # from here on the model runs
+        job, model = frozen_in_render(served)
+        os.kill(model, signal.SIGKILL)
+        once(served, job)
+        assert served.job(job["id"])["attempts"] == 1  # its worker lives
+        assert steps_of(served, job) == ["plan", "render", "check", "analyse", "finish", "store"]
+        assert f"(pid {model}) crashed" in (tmp_path / "log").read_text()
 
 
 def test_a_power_cut_loses_no_job_and_leaves_no_process(tmp_path: Path) -> None:

@@ -119,9 +119,16 @@ class Feed:
                 idle = 0.0 if changed else idle + _NOTICE_S
                 if changed or idle >= _SAFETY_S:
                     idle = 0.0
-                    self._look()
+                    self._look_safely()
         finally:
             waiter.close()
+
+    def _look_safely(self) -> None:
+        try:
+            self._look()
+        except Exception:  # this thread tells everybody: nobody would hear anything more
+            log.exception("the feed could not look; it is tried again")
+            self._closed.wait(_NOTICE_S)
 
     def _wanted(self) -> bool:
         """Whether to look for changes; waits a moment when nobody follows. What PostgreSQL tells is heard all the
