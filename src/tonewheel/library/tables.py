@@ -68,6 +68,17 @@ artifacts = sa.Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
+# What a model heard of a song: float32, little-endian.
+embeddings = sa.Table(
+    "tonewheel_embeddings", metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("song_id", sa.ForeignKey("tonewheel_songs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("model", sa.Text, nullable=False, index=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("song_id", "model"),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
 # Contents somebody has stored or is about to, for a song whose rows are not written yet. Committed before
 # the file is written and removed with the transaction that writes the song, so that a content is never taken
 # away from under a song in the making because another song with the same content is deleted.
