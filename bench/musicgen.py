@@ -11,11 +11,13 @@ another, or all that wait as one batch whenever it is free.
 
     python bench/musicgen.py [--quick] [--json] [--size small|medium|large] [--requests 1,2,4,8,16]
     python bench/musicgen.py --device cuda --requests 1,8,32          # on a GPU
+    python bench/musicgen.py --size tiny --trace 100                  # 100 requests of 2-30 s at random times
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import random
 import resource
@@ -26,10 +28,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import torch
 
 from report import Row, arguments, lower_is_better, median, show
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.errors import Cancelled
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt
 
 SHAPES = {
@@ -50,6 +54,7 @@ def more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
     parser.add_argument("--repeat", type=int)
+    parser.add_argument("--trace", type=int, metavar="N", help="only: N requests of 2-30 s at random times, 8 slots")
     parser.add_argument("--only-ours", action="store_true", help="leave transformers out")
 
 
@@ -64,7 +69,7 @@ class Bench:
         self.frames: int = args.frames or (12 if args.quick else 50)
         self.repeat: int = args.repeat or (1 if args.quick else 3)
         self.ours = our_decoder(self.shape, self.device, self.dtype)
-        self.theirs = None if args.only_ours else their_model(self.shape, self.device, self.dtype)
+        self.theirs = None if args.only_ours or args.trace else their_model(self.shape, self.device, self.dtype)
         self.text = torch.randn(TEXT_TOKENS, self.shape.text_width, device=self.device, dtype=self.dtype)
         self.engines: dict[int, Engine] = {}
 
@@ -273,6 +278,50 @@ def floor(bench: Bench) -> Row:
     return lower_is_better("floor (theirs): reading the weights once", 1e3 * step, 1e3 * median(times), "ms")
 
 
+def trace(bench: Bench, count: int) -> list[Row]:
+    """Random arrivals, lengths and settings; a tenth is cancelled on its way. Fails when a length is not exact."""
+    dice = random.Random(1)
+    engine = Engine(bench.ours, 8)
+    warm = engine.submit(bench.request(1500, 0))  # the longest: the cache has its size
+    warm.result()
+    step_s = (time.monotonic() - warm.submitted_at) / 1503
+    before, peak, freed = psutil.Process().memory_info().rss, 0, []
+    running = []
+    for n in range(count):
+        time.sleep(dice.expovariate(1 / (step_s * 800 / 7)))  # about seven at work on average
+        settings = replace(SAMPLING, seed=n, top_k=dice.choice([0, 50, 250]), top_p=dice.choice([0.9, 1.0]),
+                           guidance_scale=dice.choice([1.0, 3.0, 15.0]))  # fmt: skip
+        request = replace(bench.request(50 * dice.randint(2, 30), n), sampling=settings)
+        running.append(engine.submit(request))
+        if dice.random() < 0.1:
+            running[-1].wait(20)
+            held = engine.counts().running
+            began = time.monotonic()
+            running[-1].cancel()
+            while engine.counts().running >= held and not running[-1].ended:
+                time.sleep(0.0005)
+            freed.append((time.monotonic() - began) / step_s)
+        peak = max(peak, psutil.Process().memory_info().rss)
+    waits = []
+    for sequence in running:
+        with contextlib.suppress(Cancelled):
+            codes = sequence.result()
+            if codes.shape != (bench.shape.codebooks, sequence.request.frames):
+                raise SystemExit(f"a request of {sequence.request.frames} frames got codes {tuple(codes.shape)}")
+        if sequence.admitted_at is not None:
+            waits.append(sequence.admitted_at - sequence.submitted_at)
+    left = engine.counts()
+    engine.close()
+    return [
+        Row("requests that ended exact in length", len(running) - len(freed), None, "", None),
+        Row("cancelled, slot free after", round(max(freed, default=0.0), 1), None, "steps", None),
+        Row("worst wait for a slot", round(max(waits), 2), None, "s", None),
+        Row("median wait for a slot", round(median(waits), 3), None, "s", None),
+        Row("memory above that of one request of 30 s", round((peak - before) / 2**20), None, "MiB", None),
+        Row("left running or waiting", left.running + left.waiting, None, "", None),
+    ]
+
+
 def taking_turns(bench: Bench, ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float | None]:
     """Medians of both, run alternately."""
     mine, others = [], []
@@ -295,6 +344,9 @@ def main() -> None:
     counts = [1, 4] if args.quick and args.requests == "1,2,4,8,16" else [int(n) for n in args.requests.split(",")]
     bench = Bench(args)
     rows: list[Row] = []
+    if args.trace:
+        show(trace(bench, args.trace), args.json, [f"musicgen-{args.size}, {bench.dtype}, {bench.device}, 8 slots"])
+        return
     for count in counts:
         rows += at_once(bench, count)
     for count in counts:
