@@ -184,7 +184,7 @@ def test_one_who_leaves_a_service_stops_its_work(dawdling: Served, path: str) ->
 
 
 def test_a_body_too_large_for_any_service_is_refused_before_it_is_sent(dawdling: Served) -> None:
-    connection = http.client.HTTPConnection(dawdling.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(dawdling.url.removeprefix("http://"), timeout=60)
     connection.request("POST", "/services/dawdler/predict", headers={"Content-Length": "100000000"})
     answer = connection.getresponse()
     detail = json.loads(answer.read())["detail"]

@@ -135,7 +135,7 @@ def test_large_bodies_are_refused_while_they_stream(idle: Served) -> None:
         refused(idle.client.post(path, content=b"x" * (3 * 1024 * 1024)), 413, "too_large")
     refused(idle.client.post("/v1/songs", content=endless()), 413, "too_large")  # no Content-Length: 100 MB in chunks
     host, port = idle.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    connection = http.client.HTTPConnection(host, int(port), timeout=25)
     connection.request("POST", "/v1/songs", headers={"Content-Length": "100000000"}, body=None)
     assert connection.getresponse().status == 413  # known from its length: not a byte of it is read
     connection.close()
