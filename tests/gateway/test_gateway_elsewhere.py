@@ -91,8 +91,10 @@ def test_a_service_elsewhere_is_asked_and_its_address_stays_secret(served: Serve
     assert elsewhere.rpartition(":")[2] not in shown
 
 
-def test_the_planner_elsewhere_plans(served: Served) -> None:
+def test_the_planner_elsewhere_plans_and_its_address_stays_secret(served: Served, elsewhere: str) -> None:
     answer = served.client.post("/generate", json={"narrative": "x", "duration": 30})
+    assert answer.json()["audio_url"] == "/services/jen1/audio/x.wav"
+    assert elsewhere not in answer.text
     assert answer.json()["title"] == "from elsewhere"
     assert json.loads(answer.json()["body"])["narrative"] == "x"
 

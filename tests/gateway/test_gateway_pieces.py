@@ -19,9 +19,11 @@ from tonewheel.gateway.access import Gate, gate
 from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
 from tonewheel.gateway.metrics import GatewayMetrics
 from tonewheel.gateway.names import checked_name
+from tonewheel.gateway.options import check_options
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.gateway.reference import page
 from tonewheel.jobs import song_request
+from tonewheel.models import registry
 from tonewheel.serving.edge import Edge
 from tonewheel.serving.metrics import Metrics
 from tonewheel.serving.ranges import RangeNotSatisfiable, Stored, byte_range, disposition, file_response
@@ -146,6 +148,26 @@ def test_origins_are_named_one_by_one() -> None:
     with pytest.raises(Forbidden):
         gate(public=True, more_hosts="music.example").check("GET", "/", Headers({"host": "evil.example"}))
     gate(public=True).check("GET", "/", Headers({"host": "music.example"}))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("musicgen", {"temprature": 1}, "did you mean temperature"),
+        ("musicgen", {"temperature": "hot"}, "options.temperature: "),
+        ("musicgen", {"temperature": 99}, "options.temperature: "),
+        ("musicgen", {"duration": 300}, "in the order itself"),
+        ("composer", {"client_job_id": "x"}, "in the order itself"),
+        ("composer", {"a": {"b": 1}}, "options.a"),
+    ],
+)
+def test_options_a_model_does_not_have_or_take_are_refused(model: str, options: dict[str, object], says: str) -> None:
+    family = registry.families()[model]
+    with pytest.raises(InvalidRequest) as caught:
+        check_options(options, family)
+    assert says in caught.value.message or says in str(caught.value.param)
+    check_options({"temperature": 0.7, "top_k": 50}, registry.families()["musicgen"])
+    check_options({"temperature": 0.7}, None)
 
 
 def test_the_page_of_the_api_escapes_what_it_shows() -> None:

@@ -68,10 +68,9 @@ class MusicGeneration(ModelRequest):
         model = self.model or _default_model()
         options: dict[str, Any] = {}
         if model != "composer":
-            options = {
-                "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p,
-                "guidance_scale": self.guidance_scale,
-            }  # fmt: skip
+            # Only what was asked: another model than heartmula has defaults of its own.
+            asked = self.model_fields_set & {"temperature", "top_k", "top_p", "guidance_scale"}
+            options = {name: getattr(self, name) for name in sorted(asked)}
         return _order(
             prompt=sound[:4000] or None, lyrics=lyrics, model=model, duration_s=self.duration, seed=self.seed,
             format="wav", options={k: v for k, v in options.items() if v is not None} or None,

@@ -15,6 +15,7 @@ from tonewheel.fleet.remote import CONTRACTS, deadline_seconds
 from tonewheel.gateway.auth import Principal
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.names import Named, checked_name
+from tonewheel.gateway.options import check_options
 from tonewheel.jobs import Job, SongRequest, song_request
 from tonewheel.jobs.tables import jobs
 from tonewheel.models import registry
@@ -119,11 +120,13 @@ class Desk:
     def _with_model(self, request: SongRequest) -> SongRequest:
         """The request with a model that is there and makes songs. Raises UnknownName, InvalidRequest."""
         try:
-            _, card = registry.resolve(request.model)
+            family, card = registry.resolve(request.model)
         except UnknownName:
             if request.model in CONTRACTS and service_url(request.model) is not None:
+                check_options(request.options, None)
                 return request  # a server elsewhere of which only its contract is known
             raise
+        check_options(request.options, family)
         if not {"song", "music"} & set(card.tasks):
             raise InvalidRequest(
                 f"{card.id} makes no songs (it is for: {', '.join(card.tasks)}): GET /v1/models lists the others",

@@ -181,6 +181,10 @@ async def _elsewhere(request: Request, url: str, asked: Jen1Request) -> Response
         async with httpx.AsyncClient(base_url=url, timeout=settings().deadline_s) as client:
             answer = await client.post("/generate", content=asked.model_dump_json(exclude_none=True),
                                        headers={**headers, "content-type": "application/json"})  # fmt: skip
+            answer.json()
     except httpx.HTTPError:
         raise Unavailable("the planner at JEN1_URL does not answer") from None
-    return Response(answer.content, answer.status_code, media_type="application/json")
+    except ValueError:
+        raise Unavailable("what answers at JEN1_URL is no planner: its answer is no JSON") from None
+    told = answer.text.replace(url, "/services/jen1")  # where it is, is nobody's business
+    return Response(told, answer.status_code, media_type="application/json")
