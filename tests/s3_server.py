@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,7 @@ class Door:
         self._lock = threading.Lock()
         self.port = free_port()
         self.passed = 0  # connections
+        self._left: int | None = None  # bytes of answers still let through; None = any number
         self.open()
 
     @property
@@ -129,8 +131,14 @@ class Door:
         self._listening = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
 
+    def shut_after(self, answered: int) -> None:
+        """Shut by itself when so many bytes more of answers have gone through, and not one besides."""
+        with self._lock:
+            self._left = answered
+
     def shut(self) -> None:
         with self._lock:
+            self._left = None
             listening, self._listening = self._listening, None
             ways, self._ways = self._ways, []
         if listening is not None:  # else it is shut already
@@ -153,14 +161,26 @@ class Door:
                 _end(here)
                 _end(there)
                 return
-            for source, target in ((here, there), (there, here)):
-                threading.Thread(target=_carry, args=(source, target), daemon=True).start()
+            for source, target, let in ((here, there, None), (there, here, self._let)):
+                threading.Thread(target=_carry, args=(source, target, let), daemon=True).start()
+
+    def _let(self, data: bytes) -> bytes:
+        """What of an answer may go through."""
+        with self._lock:
+            if self._left is None:
+                return data
+            data = data[: self._left]
+            self._left -= len(data)
+            enough = self._left == 0
+        if enough:
+            self.shut()
+        return data
 
 
-def _carry(source: socket.socket, target: socket.socket) -> None:
+def _carry(source: socket.socket, target: socket.socket, let: Callable[[bytes], bytes] | None) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
-            target.sendall(data)
+            target.sendall(let(data) if let else data)
     _end(source)
     _end(target)
 

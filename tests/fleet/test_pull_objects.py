@@ -72,15 +72,12 @@ def test_a_pull_that_was_cut_off_goes_on_where_it_stopped(here: pytest.MonkeyPat
     settings.cache_clear()
     wanted = card(f"s3://{name}/models/small")
 
-    def cut(file: str, at: int, _total: int) -> None:
-        if file.startswith("sub/") and at > 2_000_000:
-            door.shut()
-
+    door.shut_after(3_000_000)
     with pytest.raises(PullFailed, match="pull again to go on") as failed:
-        pull(wanted, progress=cut)
+        pull(wanted)
     assert failed.value.retryable and "127.0.0.1" not in failed.value.message
     arrived = here_bytes(wanted) - len(CONFIG)
-    assert 2_000_000 < arrived < len(WEIGHTS) and not is_pulled(wanted)
+    assert 0 < arrived < 3_000_000 and not is_pulled(wanted)
     door.open()
     told: list[tuple[str, int, int]] = []
     folder = pull(wanted, progress=lambda *news: told.append(news))

@@ -16,7 +16,7 @@ def test_a_song_in_a_bucket_is_served_whole_and_in_ranges_and_503_while_the_stor
     door = Door(s3.url)
     environment = s3.environment | {"AWS_ENDPOINT_URL_S3": door.url, "TONEWHEEL_STORAGE_URL": f"s3://{name}/tw"}
     with serving(tmp_path / "data", **environment) as server:
-        job = server.wait(server.order(format="flac"))
+        job = server.wait(server.order(format="flac"), s=240)
         assert job["state"] == "done", job
         song = server.client.get(job["song_url"]).json()
         artifact = next(a for a in song["artifacts"] if a["kind"] == "song")

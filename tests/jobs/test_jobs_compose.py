@@ -80,7 +80,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     served = Served(tmp_path_factory.mktemp("composing"))
     yield served
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 0
+    assert served.process.wait(120) == 0
     served.store.database.close()
 
 
@@ -104,7 +104,7 @@ def frozen_at_work(served: Served, **words: Any) -> Job:
     raise AssertionError("the jobs end before they are seen to run")
 
 
-def wait_for(what: Callable[[], bool], timeout_s: float = 60) -> None:
+def wait_for(what: Callable[[], bool], timeout_s: float = 120) -> None:
     until = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < until, "it did not happen"
@@ -153,7 +153,7 @@ def test_cancel_stops_the_composer_and_the_next_song_has_its_slot(served: Served
     process = served.model().live()
     assert process is not None
     served.store.cancel(job.id)
-    assert served.store.wait(job.id, 60).state == "cancelled"
+    assert served.store.wait(job.id, 120).state == "cancelled"
     wait_for(lambda: served.model().leases() == 0)
     assert served.song(served.order(duration_s=10, seed=4)).seed == 4
     after = served.model().live()
@@ -166,11 +166,11 @@ def test_a_killed_worker_takes_its_processes_along_and_the_song_is_made_all_the_
     assert orphans
     served.process.kill()
     served.process.wait()
-    _, alive = psutil.wait_procs(orphans, timeout=60)
+    _, alive = psutil.wait_procs(orphans, timeout=120)
     assert not alive
     assert "Traceback" not in served.log()
     served.start()
-    song = served.song(job, 180)
+    song = served.song(job)
     assert served.store.get(job.id).attempts == 2
     assert abs(decode(served.bytes_of(song, "song")).duration_s - 30) < 0.5
 

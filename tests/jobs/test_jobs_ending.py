@@ -23,7 +23,7 @@ def test_an_idle_worker_ends_when_told_and_leaves_nothing(tmp_path: Path) -> Non
     assert process.stdout is not None
     about = json.loads(process.stdout.readline())
     process.terminate()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=180)
     assert process.returncode == 0, told
     assert f"worker {about['worker']} has ended" in told and "Traceback" not in told
     store, _ = open_jobs(Settings(data_dir=tmp_path))
@@ -40,7 +40,7 @@ def test_a_helper_with_nobody_to_answer_ends_without_a_word() -> None:
     helper.stdout.close()
     helper.stdin.write('{"task": "plan", "args": {"request": {"narrative": "A lamp above the sea"}}}\n')
     helper.stdin.flush()
-    assert helper.wait(60) == 0
+    assert helper.wait(180) == 0
     assert helper.stderr.read() == ""
     helper.stdin.close()
     helper.stderr.close()
@@ -59,7 +59,7 @@ def test_two_workers_may_begin_at_once_on_an_empty_database(tmp_path: Path, post
     ready = [process.stdout.readline() for process in both if process.stdout is not None]
     for process in both:
         process.terminate()
-    told = [process.communicate(timeout=60)[1] for process in both]
+    told = [process.communicate(timeout=180)[1] for process in both]
     assert all(ready) and [process.returncode for process in both] == [0, 0], told
 
 
@@ -76,5 +76,5 @@ def test_a_helper_tells_a_fault_and_goes_on() -> None:
         said = json.loads(helper.stdout.readline())
         assert ("error" in said) == (task != "plan"), said
     helper.stdin.close()
-    assert helper.wait(60) == 0
+    assert helper.wait(180) == 0
     helper.stdout.close()

@@ -39,18 +39,18 @@ def song_of(house: House, job_id: str) -> Song:
     for artifact in song.artifacts:
         with house.library.open(artifact.id) as (found, file):
             assert len(file.read()) == found.size_bytes
-    house.until(lambda: not house.library.storage.work_jobs())
+    house.until(lambda: not house.library.storage.work_jobs(), 120)
     return song
 
 
 def test_a_worker_killed_in_the_middle_of_a_render_loses_no_song(far: House) -> None:
     first = far.worker(data_dir="host1")
     job = far.order("hold=go")
-    far.until(lambda: far.held(job))
+    far.until(lambda: far.held(job), 120)
     first.kill()
     far.let_go("go")
     far.worker(data_dir="host2")
-    assert far.ended(job).state == "done"
+    assert far.ended(job, 120).state == "done"
     assert far.marks(job).count("start") == 2 and far.marks(job).count("end") == 1
     song_of(far, job.id)
 
@@ -64,10 +64,10 @@ def test_another_host_goes_on_with_what_the_first_rendered(far: House) -> None:
         with far.store.database.engine.connect() as c:
             return c.scalar(query, {"id": job.id}) or 0
 
-    far.until(lambda: steps_done() >= 2)
+    far.until(lambda: steps_done() >= 2, 120)
     first.kill()
     far.worker(data_dir="host2")
-    assert far.ended(job).state == "done"
+    assert far.ended(job, 120).state == "done"
     assert far.marks(job).count("start") == 1
     song_of(far, job.id)
 
@@ -79,11 +79,11 @@ def test_a_store_that_is_down_delays_a_song_and_nothing_is_rendered_twice(far: H
     worker = far.worker()
     assert "the object storage does not answer" in worker.log.read_text()
     job = far.order("steps=2")
-    far.until(lambda: "end" in far.marks(job))
-    far.until(lambda: worker.log.read_text().count("does not answer: again in") >= 1)
+    far.until(lambda: "end" in far.marks(job), 120)
+    far.until(lambda: worker.log.read_text().count("does not answer: again in") >= 1, 120)
     assert not far.store.get(job.id).ended
     door.open()
-    ended = far.ended(job)
+    ended = far.ended(job, 120)
     assert (ended.state, ended.attempts) == ("done", 1)
     assert far.marks(job).count("start") == 1
     song_of(far, job.id)
@@ -108,14 +108,14 @@ def test_a_worker_that_may_not_write_does_not_start_and_takes_no_job(
     assert said in " ".join(ran.stderr.split()) and "Traceback" not in ran.stderr and s3.secret not in ran.stderr
     assert far.store.get(job.id).state == "queued"
     far.worker()
-    assert far.ended(job).state == "done"
+    assert far.ended(job, 120).state == "done"
 
 
 def test_the_same_song_made_twice_is_one_object(far: House, s3: S3Server, name: str) -> None:
     far.worker()
     jobs = [far.order("steps=1", seed=1, title="Same") for _ in range(2)]
     for job in jobs:
-        assert far.ended(job).state == "done"
+        assert far.ended(job, 120).state == "done"
     one, two = (song_of(far, job.id) for job in jobs)
     assert one.artifact("song").sha256 == two.artifact("song").sha256  # type: ignore[union-attr]
     stored = [key for key in s3.keys(name) if "/artifacts/" in key]
