@@ -99,14 +99,16 @@ class Checkpoint:
     def tensors(self, *prefixes: str, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
         """Tensors by their whole names, file by file, each converted alone: there is never a second copy of a part.
 
-        Floating point becomes `dtype` (None = as it is). Raises ModelBroken for a file that cannot be read.
+        They have memory of their own: the file may change afterwards. Floating point becomes `dtype` (None = as it is).
+        Raises ModelBroken for a file that cannot be read.
         """
         wanted = self.names(*prefixes)
         for file in sorted({self.where[name] for name in wanted}):
             with _opened(file) as opened:
                 for name in sorted(name for name in wanted if self.where[name] == file):
                     tensor = _of(file, name, opened)
-                    yield name, tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+                    kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+                    yield name, tensor.to(kept, copy=True)
 
     def reader(self, *prefixes: str, device: torch.device, dtype: torch.dtype) -> Reader:
         """The same, to be asked for by name."""
@@ -137,7 +139,7 @@ class Reader:
         file = self._checkpoint.where[name]
         if file not in self._opened:
             self._opened[file] = self._files.enter_context(_opened(file))
-        return _of(file, name, self._opened[file]).to(self._device, self._dtype)
+        return _of(file, name, self._opened[file]).to(self._device, self._dtype, copy=True)
 
     @property
     def left(self) -> list[str]:

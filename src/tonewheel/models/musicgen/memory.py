@@ -13,10 +13,11 @@ from tonewheel.settings import settings, weights_dir
 
 _MB = 1 << 20
 _BESIDE = 166_700_000  # parameters of T5-base's encoder and EnCodec at 32 kHz, always in float32
-# Resident memory, measured on Linux with Python 3.11 and torch 2.13 for CPUs: the libraries; what a request needs
-# beside its keys and values (EnCodec over 50 frames, sampling, the samples and their encoding).
-_LIBRARIES = 420 * _MB
-_WORKING = 160 * _MB
+# Resident memory beside weights, and of a request beside its keys and values (EnCodec over 50 frames, sampling,
+# encoding). Measured on Linux with Python 3.11, torch 2.13 for CPUs and the real size of small: 2,786 MiB loaded,
+# 3,074 MiB at the peak of a request, of which 96 MiB were keys and values.
+_LIBRARIES = 540 * _MB
+_WORKING = 200 * _MB
 _BYTES_A_SECOND = 2 * 32_000 * 4 * 4  # samples in float32, as they are joined and encoded
 _CACHE_STEP = 256  # positions by which the key/value cache grows (tonewheel.engine.cache)
 
