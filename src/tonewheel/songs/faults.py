@@ -68,6 +68,8 @@ _PATTERNS = {
     "language": "write a BCP 47 code such as en or pt-BR",
     "time_signature": "write 2-12 beats over 4 or 8, such as 4/4, 3/4 or 6/8",
     "id": "may hold letters, digits, dots, underscores and hyphens only",
+    "client_job_id": "write 1-256 letters, digits and . _ : -",
+    "model": "write the id of a model, such as composer",
 }
 _PLAIN_LINE = "must be one line of text without control characters"
 
