@@ -117,7 +117,7 @@ def _answers(house: House) -> bool:
     return True
 
 
-@pytest.mark.timeout(3600 if THOROUGH else 300)
+@pytest.mark.timeout(3600 if THOROUGH else 600)
 def test_many_jobs_through_several_workers_none_lost_none_doubled(any_house: House) -> None:
     house = any_house
     jobs_count, workers = (500, 4) if THOROUGH else (100, 2)
