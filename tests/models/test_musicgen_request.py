@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidRequest
+from tonewheel.fleet.remote import deadline_seconds
 from tonewheel.jobs.fleet_renderer import request_body
 from tonewheel.jobs.rendering import RenderRequest
 from tonewheel.models import registry
@@ -116,6 +117,11 @@ def test_every_card_says_what_its_weights_allow() -> None:
         assert card.channels == (2 if "stereo" in card.id else 1)
         assert ("melody" in card.tasks) == ("melody" in card.id)
         assert card.concurrency == 8 and card.sample_rate == 32_000 and card.max_duration_s == 300
+
+
+def test_work_that_takes_longer_than_it_plays_has_the_time() -> None:
+    assert deadline_seconds("musicgen-small", 30) == registry.card("musicgen-small").deadline_s == 3600
+    assert deadline_seconds("composer", 30) == 180
 
 
 def test_memory_grows_with_what_is_asked() -> None:

@@ -19,6 +19,7 @@ import httpx
 from tonewheel.errors import InvalidRequest, TonewheelError, Unavailable
 from tonewheel.fleet import exchange
 from tonewheel.fleet.exchange import Answer, Order
+from tonewheel.models import registry
 from tonewheel.settings import service_key, service_url, settings
 
 Health = Literal["up", "busy", "slow", "down", "unknown"]
@@ -176,6 +177,9 @@ class Remotes:
 
 
 def deadline_seconds(name: str, audio_seconds: float) -> float:
-    """max(configured, 5 × duration + 30 s); heartmula has its own setting (contracts.md)."""
-    least = settings().heartmula_timeout_sec if name == "heartmula" else settings().deadline_s
-    return max(least, 5 * audio_seconds + 30)
+    """max(configured, what the model's card asks for, 5 × duration + 30 s); heartmula has a setting of its own instead
+    (contracts.md)."""
+    if name == "heartmula":
+        return max(settings().heartmula_timeout_sec, 5 * audio_seconds + 30)
+    card = registry.cards().get(name)
+    return max(settings().deadline_s, (card.deadline_s if card else None) or 0.0, 5 * audio_seconds + 30)
