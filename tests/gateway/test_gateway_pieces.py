@@ -187,6 +187,17 @@ def test_help_loads_no_server() -> None:
     assert ran.stdout.strip() == "[]"
 
 
+def test_the_gateway_loads_no_model_code_however_many_families_there_are() -> None:
+    code = (
+        "import sys; import tonewheel.gateway.process; "
+        "from tonewheel.gateway.models import Models; from pathlib import Path; import tempfile; "
+        "assert len(Models(Path(tempfile.mkdtemp())).list()) >= 2; "
+        "print(sorted({'torch', 'transformers', 'diffusers', 'torchaudio'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
 def test_the_process_that_watches_stays_small() -> None:
     code = (
         "import sys; import tonewheel.gateway.supervise; "
