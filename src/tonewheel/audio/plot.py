@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tonewheel.audio.loudness import hop_powers
 from tonewheel.audio.report import Report
+from tonewheel.audio.rhythm import Rhythm
 from tonewheel.audio.spectrum import Samples, mono, power_frames
 
 WIDTH, HEIGHT = 1600, 1000
@@ -60,9 +61,13 @@ _WAVEFORM, _SPECTROGRAM, _LOUDNESS = _Box(98, 190), _Box(306, 440), _Box(764, 17
 _INNER = WIDTH - _LEFT - _RIGHT
 
 
-def plot(samples: Samples, rate: int, report: Report, title: str, *, marks: Sequence[tuple[float, str]] = ()) -> bytes:
+def plot(
+    samples: Samples, rate: int, report: Report, title: str, *, marks: Sequence[tuple[float, str]] = (),
+    beats: Rhythm | None = None,
+) -> bytes:  # fmt: skip
     """PNG bytes, 1600 x 1000, of `samples [n, channels]` with its `report`; `marks` are times in
-    seconds with labels, such as the sections of a song."""
+    seconds with labels, such as the sections of a song; `beats` stand below the waveform, a bar's first
+    one taller."""
     image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), _BACKGROUND)
     canvas = _Canvas(image)
     signal = mono(samples)
@@ -73,6 +78,7 @@ def plot(samples: Samples, rate: int, report: Report, title: str, *, marks: Sequ
     _draw_frequencies(canvas, rate)
     _draw_times(canvas, seconds)
     _draw_marks(canvas, seconds, marks)
+    _draw_beats(canvas, seconds, beats)
     _draw_words(canvas, title, report)
     memory = io.BytesIO()
     image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(memory, "PNG", optimize=False, compress_level=6)
@@ -255,6 +261,16 @@ def _draw_marks(canvas: _Canvas, seconds: float, marks: Sequence[tuple[float, st
         if x >= clear:
             canvas.text(x + 4, _WAVEFORM.top - 4, label, size=14, colour=_FAINT, anchor="ld")
             clear = x + 12 + canvas.width(label, 14)
+
+
+def _draw_beats(canvas: _Canvas, seconds: float, beats: Rhythm | None) -> None:
+    if beats is None or len(beats.beats) > _INNER / 3:  # closer they would be a bar
+        return
+    first_of_bar = set(beats.downbeats.tolist())
+    for at in beats.beats.tolist():
+        x = _LEFT + at / seconds * _INNER
+        height = 16 if at in first_of_bar else 8
+        canvas.line([(x, _WAVEFORM.bottom - height), (x, _WAVEFORM.bottom)], _LINE, 1)
 
 
 def _draw_words(canvas: _Canvas, title: str, report: Report) -> None:

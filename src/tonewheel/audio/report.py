@@ -50,7 +50,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; what is infinite becomes None."""
-        return {name: _jsonable(value) for name, value in asdict(self).items()}
+        return {name: jsonable(value) for name, value in asdict(self).items()}
 
 
 def findings(report: Report, expected_duration_s: float | None = None) -> list[Finding]:
@@ -122,11 +122,12 @@ def _music(r: Report) -> Iterator[Finding]:
         yield Finding("info", f"its key may as well be {r.key.runner_up}")
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """`value` in plain JSON types: six decimals, None for what is infinite."""
     if isinstance(value, dict):
-        return {k: _jsonable(v) for k, v in value.items()}
+        return {k: jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

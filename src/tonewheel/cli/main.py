@@ -37,10 +37,10 @@ def _root(
 
 
 def _register() -> None:
+    from tonewheel.cli.analyze import analyze
     from tonewheel.cli.compose import compose
     from tonewheel.cli.doctor import doctor
     from tonewheel.cli.generate import generate
-    from tonewheel.cli.inspect import inspect
     from tonewheel.cli.jobs import app as jobs
     from tonewheel.cli.keys import app as keys
     from tonewheel.cli.models import models, ps, pull, rm, show, stop
@@ -52,11 +52,12 @@ def _register() -> None:
     from tonewheel.cli.validate import validate
     from tonewheel.cli.worker import worker
 
-    making = (song, plan, compose, generate, styles, inspect)
+    making = (song, plan, compose, generate, styles, analyze)
     running = (serve, worker, service, doctor, validate)
     keeping = (models, show, pull, rm, ps, stop)
     for command in (*making, *running, *keeping):
         app.command()(command)
+    app.command("inspect", hidden=True)(analyze)  # its name in the first version
     app.add_typer(jobs, name="jobs")
     app.add_typer(keys, name="keys")
 

@@ -20,13 +20,24 @@ from tonewheel.gateway.access import Gate
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.document import with_bodies
 from tonewheel.gateway.metrics import GatewayMetrics
-from tonewheel.gateway.routes import artifacts, contracts, health, jobs, models, plans, services, songs
+from tonewheel.gateway.routes import (
+    analyses,
+    artifacts,
+    contracts,
+    health,
+    jobs,
+    models,
+    plans,
+    search,
+    services,
+    songs,
+)
 from tonewheel.serving.edge import Edge
 from tonewheel.serving.metrics import Metrics
 from tonewheel.serving.openapi import ERRORS
 from tonewheel.serving.refusals import HANDLERS, Refusal, from_http
 
-_ROOMS = (songs, jobs, plans, artifacts, models, contracts, services, health)
+_ROOMS = (songs, search, jobs, plans, analyses, artifacts, models, contracts, services, health)
 _THREADS = 48  # they wait for the database and the disk, they do not compute
 _EXPOSED = ("X-Request-Id", "Location", "ETag", "Content-Range", "Retry-After", "X-Queue-Position", "traceparent")
 _DESCRIPTION = (

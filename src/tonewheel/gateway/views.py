@@ -43,6 +43,7 @@ class SongView(Song):
 
     url: str = Field(description="This song.")
     audio_url: str | None = Field(default=None, description="The song itself: the file to play.")
+    similarity: float | None = Field(default=None, description="How near it is to what was searched for: a cosine.")
     artifacts: tuple[ArtifactView, ...] = ()
 
 

@@ -67,6 +67,34 @@ def analyse(args: Args, tell: Tell) -> Args:
     }
 
 
+def hearable(args: Args, tell: Tell) -> Args:
+    """`audio`, `out` → the recording as small as models that listen can have it: FLAC, mono, 48 kHz."""
+    import io
+
+    import soundfile
+
+    from tonewheel.audio.read import read
+    from tonewheel.audio.resample import resample
+    from tonewheel.audio.spectrum import mono
+
+    audio = read(args["audio"])
+    file = io.BytesIO()
+    soundfile.write(file, resample(mono(audio.samples), audio.rate, 48_000), 48_000, format="FLAC", subtype="PCM_16")
+    return {"audio": _write(Path(args["out"]), file.getbuffer())}
+
+
+def listen(args: Args, tell: Tell) -> Args:
+    """`audio` (somebody else's file), `tasks` of `audio.hearing` → what they told, and what the file is."""
+    from tonewheel.audio import incoming
+    from tonewheel.audio.hearing import hear
+
+    # As floats these are half a gigabyte, of which the analyses make copies.
+    limits = incoming.Limits(seconds=1200.0, samples=120_000_000)
+    sound = incoming.decode(Path(args["audio"]), limits, name="the audio", param="audio")
+    about = {"duration_s": sound.duration_s, "sample_rate": sound.rate, "channels": sound.channels}
+    return about | {"format": sound.format} | hear(sound.samples, sound.rate, args["tasks"], tell)
+
+
 def finish(args: Args, tell: Tell) -> Args:
     """`audio`, `format`, `mastered`, `tags`, `out` → the file as the user gets it, and its `duration_s`."""
     import numpy as np
@@ -85,7 +113,7 @@ def finish(args: Args, tell: Tell) -> Args:
 
 
 TASKS: Mapping[str, Callable[[Args, Tell], Args]] = {
-    "plan": plan, "check": check, "analyse": analyse, "finish": finish,
+    "plan": plan, "check": check, "analyse": analyse, "finish": finish, "listen": listen, "hearable": hearable,
 }  # fmt: skip
 
 

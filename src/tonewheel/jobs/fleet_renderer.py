@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tonewheel.errors import InvalidRequest, RenderFault
+from tonewheel.errors import InvalidRequest, NotPulled, RenderFault
 from tonewheel.fleet.client import Fleet
 from tonewheel.fleet.exchange import Answer, AnswerFile
+from tonewheel.fleet.pull import is_pulled
 from tonewheel.fleet.remote import CONTRACTS
 from tonewheel.jobs.rendering import RenderedSong, RenderRequest, Tell
 from tonewheel.models import registry
 from tonewheel.models.base import Card
+from tonewheel.settings import service_url
 from tonewheel.songs.plan import SongPlan
 
 FromPlan = Callable[[SongPlan], dict[str, Any]]
@@ -53,6 +56,18 @@ class FleetRenderer:
             deadline_s=deadline_s, progress=progress, cancelled=cancelled, headers=_headers(request),
         )  # fmt: skip
         return _rendered(answer, request, target.card, time.monotonic() - began)
+
+    def embeds(self) -> str | None:
+        able = (card for card in registry.cards().values() if "embed" in card.tasks)
+        return next((card.id for card in able if is_pulled(card) or service_url(card.id) is not None), None)
+
+    def embed(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> list[float]:
+        model = self.embeds()
+        if model is None:
+            raise NotPulled("no model that embeds is here")
+        body = {"audio": base64.b64encode(audio.read_bytes()).decode()}
+        answer = self._fleet.call(model, body, deadline_s=deadline_s, cancelled=cancelled)
+        return [float(value) for value in answer.fields["embeddings"]]
 
     def close(self) -> None:
         self._fleet.close()

@@ -5,6 +5,7 @@ Sound goes from step to step as work files of the storage, so that another worke
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tonewheel import __version__
-from tonewheel.errors import DeadlineExceeded, DiskFull, NotFound, Unavailable
+from tonewheel.errors import Cancelled, DeadlineExceeded, DiskFull, NotFound, TonewheelError, Unavailable
 from tonewheel.jobs import totals
 from tonewheel.jobs.children import Children
 from tonewheel.jobs.control import Control
@@ -25,15 +26,18 @@ from tonewheel.jobs.engine import Interrupted
 from tonewheel.jobs.estimate import note_rate, read_rates
 from tonewheel.jobs.packing import media_type_of, tags_for, title_of
 from tonewheel.jobs.records import Records, Start
-from tonewheel.jobs.rendering import Planner, RenderedSong, Renderer, RenderRequest
+from tonewheel.jobs.rendering import Embedder, Planner, RenderedSong, Renderer, RenderRequest
 from tonewheel.jobs.request import SongRequest
 from tonewheel.jobs.steps import Result, Steps
 from tonewheel.jobs.tables import jobs
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import measured
 from tonewheel.library.types import Kept, NewArtifact, NewSong
+from tonewheel.library.vectors import record_vector
 from tonewheel.songs.plan import MAX_SEED, SongPlan
 from tonewheel.telemetry import TraceContext
+
+log = logging.getLogger("tonewheel.jobs")
 
 _STEP_DEADLINE_S = 300.0  # of the steps that compute little
 _GRACE_S = 10.0  # a renderer that was to stop may take so long to do it
@@ -115,7 +119,24 @@ class Making:
         return self._help("check", {"audio": self._audio(rendered), "duration_s": expected})
 
     def _analyse(self, rendered: Result) -> Result:
-        return self._help("analyse", {"audio": self._audio(rendered)})
+        return self._help("analyse", {"audio": self._audio(rendered)}) | self._embed(rendered)
+
+    def _embed(self, rendered: Result) -> Result:
+        """`embedding`: [model, vector], so that the song is found by what it sounds like; {} where nobody can tell."""
+        ears = self.tools.renderer
+        model = ears.embeds() if isinstance(ears, Embedder) else None
+        if not isinstance(ears, Embedder) or model is None:
+            return {}
+        out = self._scratch("analyse") / "hearable.flac"
+        try:
+            self._help("hearable", {"audio": self._audio(rendered), "out": str(out)})
+            vector = ears.embed(out, deadline_s=_STEP_DEADLINE_S, cancelled=self.control.cancelled)
+        except Cancelled:
+            raise
+        except TonewheelError as e:  # the song is made: that it cannot be found by its sound must not undo it
+            log.warning("%s: %s could not listen to the song: %s", self.job_id, model, e.message)
+            return {}
+        return {"embedding": [model, vector]}
 
     def _finish(self, plan: SongPlan | None, rendered: Result, checked: Result, heard: Result) -> Result:
         out = self._scratch("finish") / f"song.{self.request.format}"
@@ -135,7 +156,7 @@ class Making:
         side = sidecar({
             "tonewheel": __version__, "title": title, "model": rendered["model"], "revision": rendered["revision"],
             "licence": rendered["licence"], "seed": rendered["seed"], "request": self.start.request,
-            "plan": plan.to_dict() if plan else None, "checks": checked["report"], "analysis": heard,
+            "plan": plan.to_dict() if plan else None, "checks": checked["report"], "analysis": _told(heard),
             "details": rendered["details"], "sha256": measured(out)[0], "job_id": self.job_id,
         })  # fmt: skip
         files.append((["sidecar", "song.json", _JSON], side))
@@ -152,7 +173,7 @@ class Making:
             duration_s=finished["duration_s"], format=self.request.format, prompt=self.request.prompt,
             lyrics=self.request.lyrics, plan=plan, request=self.start.request, details=rendered["details"],
             checks=_at_level(checked["report"], finished["gain_db"]), timings=_timings(steps), job_id=self.job_id,
-            analysis={k: v for k, v in heard.items() if k != "took_s"}, expires_in_s=self.tools.keep_songs_s,
+            analysis=_told(heard), expires_in_s=self.tools.keep_songs_s,
             files=tuple(NewArtifact(kind, name, media) for kind, name, media, _, _ in finished["files"]),
         )  # fmt: skip
         kept = [Kept(sha256, size) for *_, sha256, size in finished["files"]]
@@ -164,6 +185,8 @@ class Making:
             if not self.tools.records.end(c, mine, "done", song_id=song_id):
                 return False
             library.record(c, song_id, new, kept, holder=self.job_id)
+            if "embedding" in heard:
+                record_vector(c, library.database, song_id, *heard["embedding"])
             overhead_s = sum(step["took_s"] for name, step in steps.items() if name != "render")
             speed = rendered["render_s"] / finished["duration_s"]
             note_rate(c, library.database, self.start.model, speed, overhead_s)
@@ -281,6 +304,11 @@ class Making:
         return {name: step["took_s"] for name, step in steps.items()} | {
             f"render.{stage}": seconds for stage, seconds in rendered["timings"].items()
         }
+
+
+def _told(heard: Result) -> Result:
+    """What the analyse step tells of a song."""
+    return {k: v for k, v in heard.items() if k not in ("took_s", "embedding")}
 
 
 def _timings(steps: Mapping[str, Result]) -> dict[str, float]:

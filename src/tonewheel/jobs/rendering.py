@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tonewheel.jobs.request import SongRequest
 from tonewheel.songs.plan import SongPlan
@@ -81,6 +81,19 @@ class Renderer(Protocol):
 
     def close(self) -> None:
         """Let go of processes and connections. Called once, when nothing renders."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A renderer that can also tell what a recording sounds like, for searches."""
+
+    def embeds(self) -> str | None:
+        """The model that would do it; None = there is none here. Quick."""
+        ...
+
+    def embed(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> list[float]:
+        """The vector of `audio`, by that model. Errors as for `Renderer.render`."""
         ...
 
 

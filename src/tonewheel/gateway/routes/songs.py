@@ -79,15 +79,29 @@ async def find(
     ] = None,
     after: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    similar_to: Annotated[
+        str | None, Query(max_length=200, description="A song: those that sound most like it, the nearest first.")
+    ] = None,
 ) -> Response:
-    """By words, model and date, a page at a time."""
+    """By words, model and date, a page at a time; or by what they sound like (POST /v1/search takes words for it)."""
     library = backend_of(request).library
+    if similar_to is not None:
+        return await _similar(request, similar_to, limit)
     page = await asyncio.to_thread(
         lambda: library.search(
             words=words, model=model, made_after=made_after, made_before=made_before, after=after, limit=limit
         )
     )
     return doc.json_answer(song_page_view(page))
+
+
+async def _similar(request: Request, song_id: str, limit: int) -> Response:
+    from tonewheel.gateway.routes.analyses import ears_of, while_wanted  # noqa: PLC0415  (it names songs itself)
+    from tonewheel.gateway.routes.search import page_of  # noqa: PLC0415
+
+    song = await asyncio.to_thread(_song, backend_of(request), song_id)
+    ears = ears_of(request)
+    return doc.json_answer(page_of(await while_wanted(request, lambda gone: ears.similar(song, limit, gone))))
 
 
 @router.get(

@@ -15,6 +15,7 @@ from tonewheel.audio import incoming
 from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Card, Model, Result, RunContext
 from tonewheel.models.batching import Batcher
+from tonewheel.models.clap.attention import quicken
 from tonewheel.models.clap.card import LONGEST_S
 from tonewheel.models.clap.checkpoint import load
 from tonewheel.models.clap.contract import ClapRequest, Task
@@ -45,6 +46,7 @@ class Clap(Model[ClapRequest]):
         folder = weights_dir(self.card.id, self.card.revision)
         loaded = load(folder, self.card.id, allow_pickle=may_unpickle(self.card.id))
         self._network = loaded.model.to(self.device)
+        quicken(self._network)
         self._tokenizer, self._fused = loaded.tokenizer, loaded.fused
         self._mel = LogMel(loaded.extractor, fused=loaded.fused, device=self.device)
         # Positions begin after the padding id (RoBERTa), and two of them are used up.

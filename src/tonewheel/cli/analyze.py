@@ -1,4 +1,4 @@
-"""`tonewheel inspect`: what is in an audio file."""
+"""`tonewheel analyze`: what is in an audio file, and what it sounds like."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tonewheel.audio.read import Audio
     from tonewheel.audio.report import Report
+    from tonewheel.audio.rhythm import Rhythm
     from tonewheel.audio.tags import Tags
 
 _MARKS = {"fault": "[red]✗[/red]", "warning": "[yellow]![/yellow]", "info": "[dim]·[/dim]"}
@@ -34,30 +35,36 @@ class _Inspected:
     size: int
     audio: Audio
     report: Report
+    rhythm: Rhythm
     tags: Tags
+    heard: dict[str, Any] | None  # genre and mood, where they were asked for
 
 
-def inspect(
+def analyze(
     files: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, MP3, Ogg, Opus, AIFF; M4A with PyAV.")],
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Also draw waveform, spectrogram and level to this PNG (one file).")
+        Path | None,
+        typer.Option("--plot", help="Also draw waveform, spectrum, beats and sections to this PNG (one file)."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array; nothing else on standard output.")
     ] = False,
+    genre: Annotated[
+        bool, typer.Option("--genre", help="Also tell genre and mood, by a model that was pulled (CLAP).")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing plot.")] = False,
 ) -> None:
-    """Measure audio files: length, loudness, peaks, silence, tempo, key, balance, and read their tags.
+    """Analyse audio files: length, loudness, peaks, silence, tempo, beats, key, balance, and their tags.
 
     A file that cannot be read is said so, the others are still reported; the exit code is then 2.
 
     Examples:
 
-      tonewheel inspect song.mp3
+      tonewheel analyze song.mp3
 
-      tonewheel inspect song.mp3 --plot song.png
+      tonewheel analyze song.mp3 --plot song.png
 
-      tonewheel inspect *.flac --json
+      tonewheel analyze *.flac --json
     """
     from rich.console import Console
 
@@ -66,14 +73,15 @@ def inspect(
 
     if plot is not None:
         if len(files) > 1:
-            raise InvalidRequest("--plot draws one file: give one, or call inspect once for each", param="plot")
+            raise InvalidRequest("--plot draws one file: give one, or call analyze once for each", param="plot")
         check_target(plot, force)
+    tagger = _tagger() if genre else None
     console = Console(highlight=False)
     rows: list[dict[str, Any]] = []
     exit_code = 0
     for path in files:
         try:
-            found = _examine(path)
+            found = _examine(path, tagger)
         except TonewheelError as error:
             exit_code = max(exit_code, say(error))
             rows.append({"file": _encodable(path), "error": {"type": error.type, "message": error.message}})
@@ -85,7 +93,8 @@ def inspect(
             from tonewheel.audio.plot import plot as draw
 
             title = found.tags.title or path.name
-            picture = draw(found.audio.samples, found.audio.rate, found.report, title, marks=_sections(found.tags))
+            picture = draw(found.audio.samples, found.audio.rate, found.report, title,
+                           marks=_sections(found.tags), beats=found.rhythm)  # fmt: skip
             with whole_file(plot, force=force) as file:
                 file.write(picture)
             if not as_json:
@@ -96,7 +105,8 @@ def inspect(
         sys.exit(exit_code)  # typer.Exit would only be returned by an app that is not standalone
 
 
-def _examine(path: Path) -> _Inspected:
+def _examine(path: Path, tagger: Callable[[bytes], dict[str, Any]] | None) -> _Inspected:
+    from tonewheel.audio.beats import track_beats
     from tonewheel.audio.checks import check
     from tonewheel.audio.read import decode, load_bytes
     from tonewheel.audio.tags import read_tags
@@ -105,7 +115,35 @@ def _examine(path: Path) -> _Inspected:
     with _quiet_libraries():
         audio = decode(data, repr(str(path)))
     tags = read_tags(data)
-    return _Inspected(path, len(data), audio, check(audio.samples, audio.rate), tags)
+    report = check(audio.samples, audio.rate)
+    rhythm = track_beats(audio.samples, audio.rate)
+    return _Inspected(path, len(data), audio, report, rhythm, tags, tagger(data) if tagger is not None else None)
+
+
+def _tagger() -> Callable[[bytes], dict[str, Any]]:
+    """What tells genre and mood of a file's bytes. Raises NotPulled when no model is here that could."""
+    import atexit
+    import base64
+
+    from tonewheel.errors import NotPulled
+    from tonewheel.fleet.client import Fleet
+    from tonewheel.fleet.pull import is_pulled
+    from tonewheel.models import registry
+    from tonewheel.settings import service_url
+
+    able = [card for card in registry.cards().values() if "embed" in card.tasks]
+    card = next((card for card in able if is_pulled(card) or service_url(card.id) is not None), None)
+    if card is None:
+        raise NotPulled(f"--genre needs a model that is not here: run `tonewheel pull {able[0].id}`", param="genre")
+    model, fleet = card.id, Fleet()
+    atexit.register(fleet.close)
+
+    def tell(data: bytes) -> dict[str, Any]:
+        body = {"audio": base64.b64encode(data).decode(), "tasks": ["genre", "mood"]}
+        answer = fleet.call(model, body).fields
+        return {"model": model, "genre": answer["genre"], "mood": answer["mood"]}
+
+    return tell
 
 
 @contextlib.contextmanager
@@ -139,6 +177,8 @@ def _sections(tags: Tags) -> list[tuple[float, str]]:
 
 
 def _as_json(found: _Inspected) -> dict[str, Any]:
+    from tonewheel.audio.beats import NAME as ONSET
+
     tags = {name: value for name, value in asdict(found.tags).items() if value not in (None, {})}
     return {
         "file": _encodable(found.path),
@@ -146,6 +186,8 @@ def _as_json(found: _Inspected) -> dict[str, Any]:
         "format": found.audio.format,
         "tags": tags,
         **found.report.to_dict(),
+        "beats": {"model": ONSET, **found.rhythm.to_dict()},
+        **({"heard": found.heard} if found.heard is not None else {}),
     }
 
 
@@ -183,11 +225,26 @@ def _measures(found: _Inspected) -> Table:
         table.add_row("balance", ", ".join(f"{n.replace('_', '-')} {v:.0f} %" for n, v in r.balance.items()))
     if r.tempo is not None:
         table.add_row("tempo", f"{r.tempo.bpm:.1f} bpm (confidence {r.tempo.confidence:.2f})")
+    if found.rhythm.tempo is not None:
+        table.add_row("beats", _beats(found.rhythm))
     if r.key is not None:
         table.add_row(
             "key", f"{r.key.key} (confidence {r.key.confidence:.2f}, {100 * r.key.inside:.0f} % of tones inside)"
         )
+    for name in ("genre", "mood") if found.heard else ():
+        best = (found.heard or {})[name]["predictions"][:3]
+        table.add_row(name, ", ".join(f"{p['label']} {100 * p['score']:.0f} %" for p in best))
     return table
+
+
+def _beats(rhythm: Rhythm) -> str:
+    assert rhythm.tempo is not None
+    said = [f"{len(rhythm.beats)} at {rhythm.tempo.bpm:.1f} bpm, from {rhythm.beats[0]:.2f} s"]
+    if rhythm.meter is not None:
+        said.append(f"{rhythm.meter.beats_per_bar} a bar")
+    if abs(rhythm.tempo.drift_percent) >= 1:
+        said.append(f"drifting by {rhythm.tempo.drift_percent:+.1f} %")
+    return ", ".join(said)
 
 
 def _tag_table(tags: Tags) -> Table:
