@@ -304,3 +304,25 @@ def test_the_catalogue_tells_how_far_a_model_has_come(hub: HubServer, monkeypatc
     hub.break_after.clear()
     pull(card())
     assert state() == "pulled"
+
+
+def test_any_web_folder_is_a_source_and_never_sees_the_hub_s_token(hub: HubServer) -> None:
+    hub.files = {"/share/config.json": CONFIG, "/share/sub/model.safetensors": WEIGHTS}
+    hub.break_after = [len(CONFIG), 2_000_000]
+    web = card(source=f"{hub.url}/share/")
+    pull(web)
+    assert is_pulled(web)
+    paths, ranges, _ = zip(*hub.asked, strict=True)
+    assert paths == ("/share/config.json", "/share/sub/model.safetensors", "/share/sub/model.safetensors")
+    assert ranges[:2] == (None, None) and str(ranges[2]).startswith("bytes=")
+    assert all(key is None for *_, key in hub.asked)
+
+
+def test_a_web_folder_that_cannot_be_listed_or_read_says_what_to_do(hub: HubServer) -> None:
+    unknown = card(source=f"{hub.url}/share").model_copy(update={"files": (), "patterns": ("final1.ckpt",)})
+    with pytest.raises(PullFailed, match=r"fetch final1\.ckpt yourself and pull it with --from") as listed:
+        pull(unknown)
+    with pytest.raises(PullFailed, match=r"answered 404 for config\.json") as gone:
+        pull(card(source=f"{hub.url}/share"))
+    assert not listed.value.retryable
+    assert not gone.value.retryable

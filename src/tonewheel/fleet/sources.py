@@ -39,6 +39,8 @@ def open_source(source: str, revision: str) -> Source:
     """The source by its name on the card. Raises InvalidRequest, NotSupported, MissingExtra."""
     if source.startswith("hf:"):
         return Hub(hub_url(), source[3:], revision or "main")
+    if source.startswith(("https://", "http://")):
+        return Web(source)
     if source.partition("://")[0] in SCHEMES:
         return Objects(source)
     path = Path(unquote(urlsplit(source).path)) if source.startswith("file://") else Path(source).expanduser()
@@ -94,10 +96,7 @@ class Hub:
 
         self._httpx = httpx
         self._repository, self._revision = repository, revision
-        token = settings().hub_token
-        headers = {"accept-encoding": "identity"}  # a compressed answer has no bytes to go on from
-        if token is not None:
-            headers["authorization"] = f"Bearer {token.get_secret_value()}"  # httpx drops it on a redirect elsewhere
+        headers = {"accept-encoding": "identity"} | self._authorization()  # of a compressed answer no byte is known
         self._client = httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
 
     def __enter__(self) -> Hub:
@@ -106,8 +105,16 @@ class Hub:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def _authorization(self) -> dict[str, str]:
+        token = settings().hub_token
+        # httpx drops it on a redirect elsewhere.
+        return {"authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+
+    def _address(self, path: str) -> str:
+        return f"/{quote(self._repository)}/resolve/{quote(self._revision, safe='')}/{quote(path)}"
+
     def read(self, path: str, offset: int) -> Iterator[bytes]:
-        url = f"/{quote(self._repository)}/resolve/{quote(self._revision, safe='')}/{quote(path)}"
+        url = self._address(path)
         headers = {"range": f"bytes={offset}-"} if offset else {}
         try:
             with self._client.stream("GET", url, headers=headers) as response:
@@ -151,15 +158,41 @@ class Hub:
             return 0
         if status == 200:
             return offset
+        raise self._refusal(status, path)
+
+    def _refusal(self, status: int, path: str) -> PullFailed:
         name = f"{self._repository} at {self._revision}"
         if status in (401, 403):
-            raise _finally(
+            return _finally(
                 f"the hub does not give {path} of {name} ({status}): agree to its licence there and set "
                 "TONEWHEEL_HUB_TOKEN"
             )
         if status == 404:
-            raise _finally(f"the hub has no {path} in {name}")
-        raise PullFailed(f"the hub answered {status} for {path} of {name}: try again later")
+            return _finally(f"the hub has no {path} in {name}")
+        return PullFailed(f"the hub answered {status} for {path} of {name}: try again later")
+
+
+class Web(Hub):
+    """A folder of any web server (`https://…`), where a file keeps the path it has on the card. It cannot be listed."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url.rstrip("/"), url[:200], "")
+
+    def _authorization(self) -> dict[str, str]:
+        return {}  # the hub's token is nobody else's business
+
+    def _address(self, path: str) -> str:
+        return f"/{quote(path)}"
+
+    def files(self, patterns: Sequence[str]) -> Sequence[CardFile]:
+        raise _finally(
+            f"no hashes are known of the files at {self._repository}: fetch {patterns[0]} yourself and pull it with "
+            "--from FOLDER"
+        )
+
+    def _refusal(self, status: int, path: str) -> PullFailed:
+        refused = f"{self._repository} answered {status} for {path}"
+        return PullFailed(f"{refused}: try again later") if status >= 500 else _finally(refused)
 
 
 class Objects:
