@@ -7,6 +7,7 @@ process for ever. These are daemons, one a slot, and live as long as the model (
 from __future__ import annotations
 
 import ctypes
+import gc
 import queue
 import sys
 import threading
@@ -45,24 +46,31 @@ class Threads:
             job, future = item
             if not future.set_running_or_notify_cancel():
                 continue
-            started = time.monotonic()
+            started, failed = time.monotonic(), False
             try:
                 result = job()
             except BaseException as error:
+                failed = True
                 future.set_exception(error)
             else:
                 future.set_result(result)
                 del result
             del item, job, future  # or the last song would stay in memory until the next
             if time.monotonic() - started > _LONG_S:
-                _give_back()
+                _give_back(collect=failed)
 
 
 _LONG_S = 0.5  # shorter work leaves little behind
 
 
-def _give_back() -> None:
-    """Have glibc return what was freed: it keeps some 100 MB after a song, for a next one that may never come."""
+def _give_back(*, collect: bool) -> None:
+    """Have glibc return what was freed: it keeps some 100 MB after a song, for a next one that may never come.
+
+    `collect` after work that was cancelled or failed: an error and the frames it went through hold each other, and
+    with them the samples that were in the making (some 150 MB of a song of five minutes).
+    """
+    if collect:
+        gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none and needs none
         if trim is not None:
