@@ -17,6 +17,7 @@ import time
 import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tonewheel.errors import Cancelled, DeadlineExceeded, InvalidRequest, OutOfMemory, ServiceBusy
 from tonewheel.jobs.rendering import RenderedSong, RenderRequest, Tell
@@ -88,6 +89,31 @@ class FakeRenderer:
         pass
 
 
+class ListeningRenderer(FakeRenderer):
+    """One that has a model for beats: it `hears` two of them, is `deaf`, or has a `fault`."""
+
+    def __init__(self, marks: Path, slots: Mapping[str, int], ears: str) -> None:
+        super().__init__(marks, slots)
+        self.ears = ears
+
+    def embeds(self) -> str | None:
+        return None
+
+    def embed(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> list[float]:
+        raise AssertionError("nobody embeds here")
+
+    def tracks(self) -> str | None:
+        return "ears"
+
+    def track(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> Mapping[str, Any]:
+        assert audio.read_bytes()[:4] == b"fLaC"
+        if self.ears == "deaf":
+            raise OutOfMemory("the ears do not fit")
+        if self.ears == "fault":
+            raise ValueError("a fault of ours")
+        return {"beats": [0.25, 0.75], "downbeats": [0.25], "bpm": 120.0, "tempo": None, "meter": None, "markers": []}
+
+
 class FakePlanner:
     """No plan, and a mark for having been asked."""
 
@@ -137,6 +163,7 @@ def main() -> None:
     parser.add_argument("--dead-after", type=float, default=4.0)  # a busy machine must not seem dead
     parser.add_argument("--drain", type=float, default=5.0)
     parser.add_argument("--min-free", type=int, default=0)
+    parser.add_argument("--ears", choices=["hears", "deaf", "fault"])
     a = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(relativeCreated)d %(message)s")
     marks = a.marks or a.data_dir / "marks"
@@ -148,9 +175,9 @@ def main() -> None:
         drain_s=a.drain,
         min_free_bytes=a.min_free,
     )
-    worker = Worker(
-        settings, renderer=FakeRenderer(marks, {"fake": a.slots, "other": a.slots}), planner=FakePlanner(marks)
-    )
+    slots = {"fake": a.slots, "other": a.slots}
+    renderer = ListeningRenderer(marks, slots, a.ears) if a.ears else FakeRenderer(marks, slots)
+    worker = Worker(settings, renderer=renderer, planner=FakePlanner(marks))
     worker.run(on_ready=lambda: print("ready", flush=True))
 
 

@@ -118,6 +118,8 @@ def test_a_song_is_made_and_kept_with_all_that_belongs_to_it(served: Served) -> 
     assert abs(song.duration_s - 10) < 0.5
     assert song.plan is not None
     assert song.analysis["key"] is not None
+    assert song.analysis["beats"]["model"] == "onset"
+    assert len(song.analysis["beats"]["beats"]) > 8
     kinds = {a.kind for a in song.artifacts}
     assert kinds == {"song", "midi", "lrc", "stem", "plan", "sidecar"}
     stems = [a.name for a in song.artifacts if a.kind == "stem"]

@@ -6,7 +6,6 @@ Imports are inside: a helper loads what its task needs and keeps it for the next
 # ruff: noqa: PLC0415
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,20 +50,24 @@ def check(args: Args, tell: Tell) -> Args:
 
 
 def analyse(args: Args, tell: Tell) -> Args:
-    """`audio` → `tempo` and `key` as heard, None where they cannot be told."""
-    from tonewheel.audio.key import estimate_key
+    """`audio` → `tempo`, `beats` and `key` as heard, None where they cannot be told."""
+    from tonewheel.audio.hearing import hear
     from tonewheel.audio.read import read
-    from tonewheel.audio.tempo import estimate_tempo
 
     audio = read(args["audio"])
-    samples, rate = audio.samples, audio.rate
-    tempo = estimate_tempo(samples, rate)
-    tell("", 0.5)
-    key = estimate_key(samples, rate)
-    return {
-        "tempo": dataclasses.asdict(tempo) if tempo else None,
-        "key": dataclasses.asdict(key) if key else None,
-    }
+    told = hear(audio.samples, audio.rate, ("tempo", "beats", "key"), tell)
+    return told | {"beats": rhythm(told["beats"]["model"], told["beats"])}
+
+
+def rhythm(model: str, told: Mapping[str, Any]) -> Args | None:
+    """What is kept with a song of what a tracker told, None for no beats: a list of ten minutes' songs must not weigh
+    megabytes, and markers follow from beats and downbeats."""
+    if not told["beats"]:
+        return None
+    tempo = told.get("tempo")
+    kept = {name: [round(t, 3) for t in told[name]] for name in ("beats", "downbeats")}
+    line = {name: value for name, value in tempo.items() if name != "course"} if tempo else None
+    return {"model": model, "bpm": told["bpm"], "tempo": line, "meter": told.get("meter"), **kept}
 
 
 def hearable(args: Args, tell: Tell) -> Args:

@@ -58,19 +58,35 @@ class FleetRenderer:
         return _rendered(answer, request, target.card, time.monotonic() - began)
 
     def embeds(self) -> str | None:
-        able = (card for card in registry.cards().values() if "embed" in card.tasks)
-        return next((card.id for card in able if is_pulled(card) or service_url(card.id) is not None), None)
+        return _here("embed")
 
     def embed(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> list[float]:
-        model = self.embeds()
-        if model is None:
-            raise NotPulled("no model that embeds is here")
-        body = {"audio": base64.b64encode(audio.read_bytes()).decode()}
-        answer = self._fleet.call(model, body, deadline_s=deadline_s, cancelled=cancelled)
+        answer = self._heard("embed", audio, {}, deadline_s, cancelled)
         return [float(value) for value in answer.fields["embeddings"]]
+
+    def tracks(self) -> str | None:
+        return _here("beats")
+
+    def track(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> Mapping[str, Any]:
+        return self._heard("beats", audio, {"strict": False, "frames": False}, deadline_s, cancelled).fields
+
+    def _heard(
+        self, task: str, audio: Path, options: dict[str, Any], deadline_s: float, cancelled: Callable[[], bool]
+    ) -> Answer:
+        model = _here(task)
+        if model is None:
+            raise NotPulled(f"no model for {task} is here")
+        body = {"audio": base64.b64encode(audio.read_bytes()).decode(), **options}
+        return self._fleet.call(model, body, deadline_s=deadline_s, cancelled=cancelled)
 
     def close(self) -> None:
         self._fleet.close()
+
+
+def _here(task: str) -> str | None:
+    """The first model for a task whose weights are here, or that runs elsewhere."""
+    able = (card for card in registry.cards().values() if task in card.tasks)
+    return next((card.id for card in able if is_pulled(card) or service_url(card.id) is not None), None)
 
 
 def request_body(

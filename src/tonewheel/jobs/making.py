@@ -10,9 +10,10 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,14 +22,14 @@ from tonewheel.errors import Cancelled, DeadlineExceeded, DiskFull, NotFound, To
 from tonewheel.jobs import totals
 from tonewheel.jobs.children import Children
 from tonewheel.jobs.control import Control
-from tonewheel.jobs.craft import sidecar
+from tonewheel.jobs.craft import rhythm, sidecar
 from tonewheel.jobs.engine import Interrupted
 from tonewheel.jobs.estimate import note_rate, read_rates
 from tonewheel.jobs.packing import media_type_of, tags_for, title_of
 from tonewheel.jobs.records import Records, Start
-from tonewheel.jobs.rendering import Embedder, Planner, RenderedSong, Renderer, RenderRequest
+from tonewheel.jobs.rendering import Listener, Planner, RenderedSong, Renderer, RenderRequest
 from tonewheel.jobs.request import SongRequest
-from tonewheel.jobs.steps import Result, Steps
+from tonewheel.jobs.steps import Failed, Result, Steps
 from tonewheel.jobs.tables import jobs
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import measured
@@ -78,7 +79,7 @@ class Making:
         plan = SongPlan.model_validate(planned["plan"]) if planned["plan"] else None
         rendered = self.steps.do("render", lambda trace: self._render(plan, planned["seed"], trace))
         checked = self.steps.do("check", lambda _: self._check(plan, rendered))
-        heard = self.steps.do("analyse", lambda _: self._analyse(rendered))
+        heard = self._heard(rendered)
         finished = self.steps.do("finish", lambda _: self._finish(plan, rendered, checked, heard))
         self.steps.do("store", lambda _: self._store(planned, rendered, checked, heard, finished))
 
@@ -118,25 +119,47 @@ class Making:
         expected = plan.duration_s if plan is not None and rendered["mastered"] else None
         return self._help("check", {"audio": self._audio(rendered), "duration_s": expected})
 
-    def _analyse(self, rendered: Result) -> Result:
-        return self._help("analyse", {"audio": self._audio(rendered)}) | self._embed(rendered)
-
-    def _embed(self, rendered: Result) -> Result:
-        """`embedding`: [model, vector], so that the song is found by what it sounds like; {} where nobody can tell."""
-        ears = self.tools.renderer
-        model = ears.embeds() if isinstance(ears, Embedder) else None
-        if not isinstance(ears, Embedder) or model is None:
-            return {}
-        out = self._scratch("analyse") / "hearable.flac"
+    def _heard(self, rendered: Result) -> Result:
+        """What the analyse step tells. That a song could not be listened to must not undo it: then `notes` says why."""
         try:
-            self._help("hearable", {"audio": self._audio(rendered), "out": str(out)})
-            vector = ears.embed(out, deadline_s=_STEP_DEADLINE_S, cancelled=self.control.cancelled)
-        except Cancelled:
-            raise
-        except TonewheelError as e:  # the song is made: that it cannot be found by its sound must not undo it
-            log.warning("%s: %s could not listen to the song: %s", self.job_id, model, e.message)
-            return {}
-        return {"embedding": [model, vector]}
+            return self.steps.do("analyse", lambda _: self._analyse(rendered))
+        except Failed as e:
+            if e.error.type == Cancelled.type:
+                raise
+            log.warning("%s: the song could not be analysed: %s", self.job_id, e.error.type)
+            nothing = dict.fromkeys(("tempo", "beats", "key"))
+            return nothing | {"notes": [f"it could not be analysed: {e.error.message}"], "took_s": 0.0}
+
+    def _analyse(self, rendered: Result) -> Result:
+        heard = self._help("analyse", {"audio": self._audio(rendered)})
+        ears = self.tools.renderer
+        if not isinstance(ears, Listener) or (ears.embeds() is None and ears.tracks() is None):
+            return heard
+        out = self._scratch("analyse") / "hearable.flac"
+        self._help("hearable", {"audio": self._audio(rendered), "out": str(out)})
+        return heard | self._asked(ears, out)
+
+    def _asked(self, ears: Listener, audio: Path) -> Result:
+        """What the models that are here hear: `embedding` [model, vector], so that the song is found by what it sounds
+        like, and better `beats`; of those that cannot, `notes` tell."""
+        told: Result = {}
+        notes = []
+        limits: dict[str, Any] = {"deadline_s": _STEP_DEADLINE_S, "cancelled": self.control.cancelled}
+        listeners: dict[str, tuple[str | None, Callable[[str], Any]]] = {
+            "embedding": (ears.embeds(), lambda model: [model, ears.embed(audio, **limits)]),
+            "beats": (ears.tracks(), lambda model: rhythm(model, ears.track(audio, **limits))),
+        }
+        for what, (model, listen) in listeners.items():
+            if model is None:
+                continue
+            try:
+                told[what] = listen(model)
+            except Cancelled:
+                raise
+            except TonewheelError as e:
+                log.warning("%s: %s could not listen to the song: %s", self.job_id, model, e.message)
+                notes.append(f"{model} could not listen: {e.message}")
+        return told | ({"notes": notes} if notes else {})
 
     def _finish(self, plan: SongPlan | None, rendered: Result, checked: Result, heard: Result) -> Result:
         out = self._scratch("finish") / f"song.{self.request.format}"

@@ -85,8 +85,8 @@ class Renderer(Protocol):
 
 
 @runtime_checkable
-class Embedder(Protocol):
-    """A renderer that can also tell what a recording sounds like, for searches."""
+class Listener(Protocol):
+    """A renderer that can also have recordings heard by models: what they sound like, where their beats are."""
 
     def embeds(self) -> str | None:
         """The model that would do it; None = there is none here. Quick."""
@@ -94,6 +94,14 @@ class Embedder(Protocol):
 
     def embed(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> list[float]:
         """The vector of `audio`, by that model. Errors as for `Renderer.render`."""
+        ...
+
+    def tracks(self) -> str | None:
+        """The model that would tell beats; None = there is none here. Quick."""
+        ...
+
+    def track(self, audio: Path, *, deadline_s: float, cancelled: Callable[[], bool]) -> Mapping[str, Any]:
+        """Beats of `audio` by that model, in the words of `audio.rhythm`. Errors as for `Renderer.render`."""
         ...
 
 
