@@ -129,6 +129,47 @@ class Settings(BaseSettings):
     musicgen_cache_mb: float | None = Field(
         default=None, gt=0, description="MB for keys and values of all its requests. Absent = most of what is free."
     )
+    heartmula_model_path: Path | None = Field(
+        default=None,
+        validation_alias="HEARTMULA_MODEL_PATH",
+        description="Folder with gen_config.json, tokenizer.json, HeartMuLa-oss-<version>/ and HeartCodec-oss/.",
+    )
+    heartmula_version: str = Field(
+        default="3B",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$",
+        validation_alias="HEARTMULA_VERSION",
+        description="Names the folder HeartMuLa-oss-<version>.",
+    )
+    heartmula_output_dir: Path | None = Field(
+        default=None,
+        validation_alias="HEARTMULA_OUTPUT_DIR",
+        description="Where songs of /v1/music/generations are kept. Absent = `heartmula` in the data folder.",
+    )
+    heartmula_dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None,
+        validation_alias="HEARTMULA_DTYPE",
+        description="Type of HeartMuLa's weights; half precision on CUDA only. Absent = bfloat16 there, else float32.",
+    )
+    heartmula_device: Literal["cpu", "cuda", "mps"] | None = Field(
+        default=None, validation_alias="HEARTMULA_DEVICE", description="Absent = CUDA if it is there, else the CPU."
+    )
+    heartmula_force_mps: bool = Field(
+        default=False,
+        validation_alias="HEARTMULA_FORCE_MPS",
+        description="Have HEARTMULA_DEVICE=mps, untried as it is.",
+    )
+    heartmula_host: str = Field(
+        default="127.0.0.1",
+        validation_alias="HEARTMULA_HOST",
+        description="Address `tonewheel service heartmula` listens on; a public one needs an API key.",
+    )
+    heartmula_port: int = Field(
+        default=9920, ge=0, le=65535, validation_alias="HEARTMULA_PORT", description="Its port; 0 = any free one."
+    )
+    clap_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="Numbers CLAP hears with; bfloat16 is twice as fast where the CPU or GPU has units for it.",
+    )
     heartmula_base_url: str | None = Field(
         default=None,
         validation_alias="HEARTMULA_BASE_URL",
@@ -178,6 +219,13 @@ def service_url(name: str) -> str | None:
     return url.rstrip("/") if url else None
 
 
+def service_place(name: str) -> tuple[str, int | None]:
+    """Host and port a service listens on when nothing else is said; None = the port of its card."""
+    wishes = settings()
+    older = {"heartmula": (wishes.heartmula_host, wishes.heartmula_port)}
+    return older.get(name, ("127.0.0.1", None))
+
+
 def service_key(name: str) -> str | None:
     """API key for the service at `service_url` (`TONEWHEEL_<NAME>_KEY`)."""
     return os.environ.get(f"TONEWHEEL_{_variable(name)}_KEY") or None
@@ -198,9 +246,11 @@ def path_variable(model: str) -> str:
 
 
 def own_weights(model: str) -> Path | None:
-    """A folder of weights that is used as it is (`TONEWHEEL_<MODEL>_PATH`); None = pulled ones are."""
+    """A folder of weights that is used as it is (`TONEWHEEL_<MODEL>_PATH`, or the older name of a family's setting);
+    None = pulled ones are."""
     path = os.environ.get(path_variable(model))
-    return Path(path).expanduser() if path else None
+    older = {"heartmula": settings().heartmula_model_path}.get(model.partition("-")[0])
+    return Path(path).expanduser() if path else older and older.expanduser()
 
 
 def weights_dir(model: str, revision: str) -> Path:

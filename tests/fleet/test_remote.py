@@ -167,7 +167,7 @@ def test_deadlines_follow_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_without_a_url_and_without_a_card_is_unknown(fleet: Fleet) -> None:
     with pytest.raises(UnknownName):
-        fleet.call("heartmula", {"prompt": "x"})
+        fleet.call("nobodys-model", {"prompt": "x"})
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import typer
 
 def service(
     name: Annotated[str, typer.Argument(help="A service or a model, such as composer or jen1.")],
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on. Default: 127.0.0.1, or as set for it.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 = any free one. Default: its own.")
     ] = None,

@@ -179,7 +179,8 @@ class Remotes:
 def deadline_seconds(name: str, audio_seconds: float) -> float:
     """max(configured, what the model's card asks for, 5 × duration + 30 s); heartmula has a setting of its own instead
     (contracts.md)."""
-    if name == "heartmula":
-        return max(settings().heartmula_timeout_sec, 5 * audio_seconds + 30)
     card = registry.cards().get(name)
+    elsewhere = card is not None and card.service == "heartmula" and service_url("heartmula") is not None
+    if name == "heartmula" or elsewhere:
+        return max(settings().heartmula_timeout_sec, 5 * audio_seconds + 30)
     return max(settings().deadline_s, (card.deadline_s if card else None) or 0.0, 5 * audio_seconds + 30)

@@ -24,6 +24,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from tonewheel.audio.tags import Tags
 
 __all__ = [
-    "Audio", "Blob", "Card", "CardFile", "Family", "InfoRoute", "Metadata", "Model", "ModelRequest", "Progress",
-    "Result", "RunContext", "Seed", "Upload", "WorkRoute",
+    "Audio", "Blob", "Card", "CardFile", "Family", "FileRoute", "InfoRoute", "Metadata", "Model", "ModelRequest",
+    "Progress", "Result", "RunContext", "Seed", "Upload", "WorkRoute",
 ]  # fmt: skip
 
 # ── the card ────────────────────────────────────────────────────────────────────────────────────
@@ -372,6 +373,18 @@ class InfoRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class FileRoute:
+    """A further GET address that sends files a family keeps, with ranges. `path` ends in `/{name}`.
+
+    `find(name)` is the file of that name; it raises NotFound. The name comes from a client: it may be anything.
+    """
+
+    path: str
+    summary: str
+    find: Callable[[str], Path]
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """The code that runs some models. `cards[0]` is the default; all cards name this family and one service."""
 
@@ -382,7 +395,7 @@ class Family:
     response: type[BaseModel]
     create: Callable[[Card], Model[Any]]  # imports what is heavy when called, loads nothing
     memory_bytes: Callable[[Card, Any], int]  # (card, request or None = loaded and idle) → bytes on its device
-    routes: tuple[WorkRoute | InfoRoute, ...] = ()
+    routes: tuple[WorkRoute | InfoRoute | FileRoute, ...] = ()
     metadata_keys: tuple[str, ...] = ("metadata",)  # the symbolic services answer it under `meta` too
     max_body_bytes: int = 4 * 1024 * 1024  # families that take audio raise it
     from_plan: Callable[[SongPlan], dict[str, Any]] | None = None  # a plan in the words of its requests, None = by name

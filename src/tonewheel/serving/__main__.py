@@ -16,7 +16,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="python -m tonewheel.serving", description="Serve one model over HTTP.")
     parser.add_argument("name")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--uds", type=Path)
     parser.add_argument("--json", action="store_true", dest="as_json")

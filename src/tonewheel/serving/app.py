@@ -16,7 +16,7 @@ from tonewheel.errors import (
     NotReady,
     ServiceBusy,
 )
-from tonewheel.models.base import Family, InfoRoute, WorkRoute
+from tonewheel.models.base import Family, FileRoute, InfoRoute, WorkRoute
 from tonewheel.serving.accept import names_audio, wanted_audio, wanted_bits
 from tonewheel.serving.answer import JSONWithFiles, audio_response
 from tonewheel.serving.body import parse_body, read_body
@@ -29,7 +29,7 @@ from tonewheel.serving.live import LiveWav, wants_live
 from tonewheel.serving.metrics import CONTENT_TYPE, Metrics
 from tonewheel.serving.openapi import ERRORS, documented, with_requests
 from tonewheel.serving.presence import client_left
-from tonewheel.serving.ranges import Stored, file_response
+from tonewheel.serving.ranges import Stored, file_response, stored
 from tonewheel.serving.refusals import GONE, HANDLERS
 from tonewheel.serving.spool import Spool
 from tonewheel.serving.work import Caller, Order, Work
@@ -57,6 +57,7 @@ def create_app(host: Host, *, access: Access | None = None, least_deadline_s: fl
     _add_health(app, host, metrics)
     _add_work(app, _Desk(host, metrics, spool, least_deadline_s))
     _add_files(app, spool)
+    _add_kept_files(app, host.family)
     _add_info(app, host)
     with_requests(app, host.family)
     return app
@@ -156,6 +157,19 @@ def _add_files(app: FastAPI, spool: Spool) -> None:
     async def drop(file_id: str) -> Response:
         spool.drop(file_id)
         return Response(status_code=204)
+
+
+def _add_kept_files(app: FastAPI, family: Family) -> None:
+    for route in family.routes:
+        if isinstance(route, FileRoute):
+            _add_file_route(app, route)
+
+
+def _add_file_route(app: FastAPI, route: FileRoute) -> None:
+    async def send(request: Request, name: str) -> Response:
+        return await file_response(await asyncio.to_thread(lambda: stored(route.find(name))), request)
+
+    app.get(route.path, summary=route.summary, response_class=Response)(send)
 
 
 def _add_info(app: FastAPI, host: Host) -> None:

@@ -24,7 +24,7 @@ from tonewheel.serving.address import is_loopback, tcp_socket
 from tonewheel.serving.app import create_app
 from tonewheel.serving.edge import Access
 from tonewheel.serving.host import Host
-from tonewheel.settings import Settings, settings
+from tonewheel.settings import Settings, service_place, settings
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,13 @@ _STOP_S = 5.0  # for work that was told to stop after the grace period
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """What `tonewheel service` was asked. `port` None = the card's own, 0 = any free one."""
+    """What `tonewheel service` was asked; port 0 = any free one.
+
+    Host and port that are None are those of the settings, else 127.0.0.1 and the card's own.
+    """
 
     name: str
-    host: str = "127.0.0.1"
+    host: str | None = None
     port: int | None = None
     uds: Path | None = None
     as_json: bool = False
@@ -51,8 +54,9 @@ def run_service(options: ServiceOptions) -> int:
     family, card = registry.resolve(options.name)
     wishes = settings()
     key = wishes.api_key.get_secret_value() if wishes.api_key else None
-    access = _access(options, key, wishes)
-    listening = _socket(options, card.default_port)
+    host_name, port = _place(options, family.service, card.default_port)
+    access = _access(options, host_name, key, wishes)
+    listening = _unix_socket(options.uds) if options.uds is not None else tcp_socket(host_name, port)
     telemetry.configure(family.service)
     host = Host(family, card)
     app = create_app(host, access=access, least_deadline_s=wishes.deadline_s)
@@ -92,30 +96,30 @@ def _announce(options: ServiceOptions, host: Host, listening: socket.socket) -> 
 # ── the address ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _access(options: ServiceOptions, key: str | None, wishes: Settings) -> Access:
+def _place(options: ServiceOptions, service: str, card_port: int) -> tuple[str, int]:
+    """Host and port: as asked, else as set for this service, else its card's."""
+    host, port = service_place(service)
+    found = [p for p in (options.port, port, card_port) if p is not None]
+    return options.host or host, found[0]
+
+
+def _access(options: ServiceOptions, host: str, key: str | None, wishes: Settings) -> Access:
     """Who may ask at that address. Raises BindRefused for a public one that nothing protects."""
     if options.uds is not None:
         return Access.anywhere(None)  # the file's permissions say who may
-    if is_loopback(options.host):
+    if is_loopback(host):
         return Access.loopback(key, wishes.allowed_hosts.split(","))
     if key is None and not options.public_without_key:
         raise BindRefused(
-            f"{options.host} can be reached from other machines and no API key is set: set TONEWHEEL_API_KEY, bind "
+            f"{host} can be reached from other machines and no API key is set: set TONEWHEEL_API_KEY, bind "
             "127.0.0.1, or say --public-without-key if something else protects it",
             param="host",
         )
     return Access.anywhere(key)
 
 
-def _socket(options: ServiceOptions, default_port: int) -> socket.socket:
-    """The bound socket. Raises BindRefused in one line, before anything is loaded."""
-    if options.uds is not None:
-        return _unix_socket(options.uds)
-    port = default_port if options.port is None else options.port
-    return tcp_socket(options.host, port)
-
-
 def _unix_socket(path: Path) -> socket.socket:
+    """The bound socket. Raises BindRefused in one line, before anything is loaded."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket():

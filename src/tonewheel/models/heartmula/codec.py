@@ -109,6 +109,13 @@ class HeartCodec:
         job = _Job(codes, noise, context, lambda: not given_up)
         return self._batcher.run([job], check=still)[0]
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run every layer once, over eight codes: a whole window takes minutes on a CPU."""
+        codes = torch.zeros((1, self.codebooks, 8), dtype=torch.int64, device=self.device)
+        nothing = torch.zeros((1, 8 * LATENTS_PER_FRAME, LATENT), device=self.device)
+        self.wave.decode(self.flow.solve(self.flow.condition(codes), nothing, nothing, [0], steps=1)[0])
+
     def close(self) -> None:
         self._batcher.close()
 

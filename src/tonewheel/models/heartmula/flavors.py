@@ -26,12 +26,6 @@ class TransformerShape:
     feed_width: int
     positions: int
 
-    @property
-    def parameters(self) -> int:
-        """Without embeddings and heads."""
-        attention = 2 * self.width * self.head_size * (self.heads + self.key_heads)
-        return self.layers * (attention + 3 * self.width * self.feed_width + 2 * self.width) + self.width
-
 
 # As heartlib builds them (src/heartlib/heartmula/modeling_heartmula.py, March 2026). 7B and 400M were never released.
 FLAVORS: Mapping[str, TransformerShape] = {

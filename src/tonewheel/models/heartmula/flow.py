@@ -27,7 +27,7 @@ LATENT = 256  # channels of a latent frame, two sides of 128
 STEPS, GUIDANCE = 10, 1.25  # upstream's
 _EPS = 1e-6  # of all norms here
 _ROPE_BASE = 10_000.0
-_TIME_WIDTH, _TIME_PERIOD, _TIME_SCALE = 512, 10_000.0, 1000.0
+TIME_WIDTH, _TIME_PERIOD, _TIME_SCALE = 512, 10_000.0, 1000.0
 _LEFT_OF_NOISE = 1 - 1e-6  # what is known runs along noise·(1 - this·t) + known·t
 
 
@@ -68,18 +68,6 @@ class FlowShape:
     @property
     def inner(self) -> int:
         return self.heads * self.head_size
-
-    @property
-    def parameters(self) -> int:
-        """Of the two transformers and what lies around them; within a few in ten thousand."""
-        wide = 2 * self.inner
-        return (
-            _block_parameters(self.inner) * self.layers + _block_parameters(wide) * self.layers_2
-            + _project_parameters(2 * LATENT + self.width, self.inner)
-            + _project_parameters(2 * LATENT + self.width + self.inner, wide) + _project_parameters(wide, LATENT)
-            + sum(7 * d * d + _TIME_WIDTH * d for d in (self.inner, wide))
-            + self.codebooks * self.codes * self.code_width + self.width * (self.width + self.code_width)
-        )  # fmt: skip
 
 
 class Flow:
@@ -248,15 +236,7 @@ def _turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _time_embedding(time: float, device: torch.device) -> Tensor:
-    half = _TIME_WIDTH // 2
+    half = TIME_WIDTH // 2
     rates = torch.exp(-math.log(_TIME_PERIOD) * torch.arange(half, device=device, dtype=torch.float32) / half)
     angles = time * rates * _TIME_SCALE
     return torch.cat([angles.cos(), angles.sin()])
-
-
-def _block_parameters(width: int) -> int:
-    return 4 * width * width + 3 * width * 256 * -(-int(2 * 4 * width / 3) // 256) + 8 * width
-
-
-def _project_parameters(inputs: int, outputs: int) -> int:
-    return 3 * inputs * outputs + outputs * outputs + 2 * outputs

@@ -22,13 +22,13 @@ from tonewheel.models.heartmula.flow import LATENT, Weights
 
 SAMPLE_RATE, SAMPLES_PER_LATENT = 48_000, 1920
 CHUNK = 125  # latents decoded at a time, 5 s
-_SIDE = LATENT // 2  # channels of a side
+SIDE = LATENT // 2  # channels of a side
 _LEVELS = 9  # steps of a latent within 1
-_STRIDES = (5, 4, 4, 4, 3)
-_KERNEL, _FIRST_KERNEL = 7, 5
-_DILATIONS = (1, 3, 5, 7, 9)
+STRIDES = (5, 4, 4, 4, 3)
+KERNEL, FIRST_KERNEL = 7, 5
+DILATIONS = (1, 3, 5, 7, 9)
 _REPEAT = 2  # how often each frame of the last block stands
-LOOKAHEAD = _FIRST_KERNEL // 2
+LOOKAHEAD = FIRST_KERNEL // 2
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -44,9 +44,9 @@ class WaveShape:
         """Raises ModelBroken for a decoder that is built in another way."""
         wanted = {
             "num_bands": 1, "sample_rate": SAMPLE_RATE, "causal": True, "num_samples": _REPEAT,
-            "upsample_factors": list(_STRIDES), "upsample_kernel_sizes": [2 * s for s in _STRIDES],
-            "latent_hidden_dim": _SIDE, "default_kernel_size": _KERNEL, "delay_kernel_size": _FIRST_KERNEL,
-            "res_kernel_size": _KERNEL,
+            "upsample_factors": list(STRIDES), "upsample_kernel_sizes": [2 * s for s in STRIDES],
+            "latent_hidden_dim": SIDE, "default_kernel_size": KERNEL, "delay_kernel_size": FIRST_KERNEL,
+            "res_kernel_size": KERNEL,
         }  # fmt: skip
         for name, value in wanted.items():
             if config.get(name) != value:
@@ -56,25 +56,14 @@ class WaveShape:
             raise ModelBroken(f"the codec's config.json has init_channel {channels}, which is no number of channels")
         return cls(channels)
 
-    @property
-    def parameters(self) -> int:
-        """Of the decoder, without biases."""
-        width = self.channels << len(_STRIDES)
-        total = _FIRST_KERNEL * _SIDE * width
-        for stride in _STRIDES:
-            total += width * width * stride
-            width //= 2
-            total += len(_DILATIONS) * width * width * (_KERNEL + 1)
-        return total + _KERNEL * width * (width + 1)
-
 
 def context() -> int:
     """Latents before one that its samples depend on: what each layer sees, from the last one to the first."""
-    past = 2 * (_KERNEL - 1) // _REPEAT  # of the two convolutions at the full rate
-    for stride in reversed(_STRIDES):
-        past += (_KERNEL - 1) * sum(_DILATIONS)
+    past = 2 * (KERNEL - 1) // _REPEAT  # of the two convolutions at the full rate
+    for stride in reversed(STRIDES):
+        past += (KERNEL - 1) * sum(DILATIONS)
         past = -(-past // stride) + 1  # a kernel of two strides adds one frame before
-    return past + _FIRST_KERNEL // 2
+    return past + FIRST_KERNEL // 2
 
 
 class Wave:
@@ -82,9 +71,9 @@ class Wave:
 
     def __init__(self, shape: WaveShape, weights: Weights, *, device: torch.device) -> None:
         self.shape, self.device = shape, device
-        at, last = "scalar_model.decoder", len(_STRIDES) + 1
+        at, last = "scalar_model.decoder", len(STRIDES) + 1
         self._first = _folded(f"{at}.0", weights)
-        self._blocks = [_block(f"{at}.{n}", stride, weights) for n, stride in enumerate(_STRIDES, 1)]
+        self._blocks = [_block(f"{at}.{n}", stride, weights) for n, stride in enumerate(STRIDES, 1)]
         self._post = weights(f"{at}.{last}.conv.weight"), weights(f"{at}.{last}.conv.bias")
         self._post_slope = weights(f"{at}.{last}.activation.weight")
         self._last = _folded(f"{at}.{last + 1}", weights)
@@ -96,7 +85,7 @@ class Wave:
         Once `go_on` says no, what is missing stays silent: the caller wants it no longer.
         """
         frames = len(latents)
-        sides = latents.view(frames, 2, _SIDE).permute(1, 2, 0)
+        sides = latents.view(frames, 2, SIDE).permute(1, 2, 0)
         rounded = torch.round(_LEVELS * sides) / _LEVELS
         samples = torch.zeros(2, frames * SAMPLES_PER_LATENT)
         for start in range(0, frames, chunk):
@@ -111,7 +100,7 @@ class Wave:
 
     def _run(self, x: Tensor) -> Tensor:
         """[2, 128, n] → [2, 1920·n]."""
-        x = conv1d(x, *self._first, padding=_FIRST_KERNEL // 2)
+        x = conv1d(x, *self._first, padding=FIRST_KERNEL // 2)
         for block in self._blocks:
             x = block(x)
         x = prelu(_causal(x.repeat_interleave(_REPEAT, dim=-1), *self._post), self._post_slope)
@@ -120,7 +109,7 @@ class Wave:
 
 def _block(name: str, stride: int, weights: Weights) -> Layer:
     up = _folded(f"{name}.up_conv.layer", weights)
-    units = [_unit(f"{name}.convs.{n}", dilation, weights) for n, dilation in enumerate(_DILATIONS)]
+    units = [_unit(f"{name}.convs.{n}", dilation, weights) for n, dilation in enumerate(DILATIONS)]
 
     def run(x: Tensor) -> Tensor:
         x = conv_transpose1d(x, *up, stride=stride)[..., :-stride]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-
-import psutil
 import torch
 
+from tonewheel.models.free_memory import free_bytes
 from tonewheel.settings import settings
 
 _SHARE = 0.8  # of what is free after loading; the rest is for samples, encodings and other programs
@@ -32,14 +29,4 @@ def cache_limit(device: torch.device) -> int:
     chosen = settings().musicgen_cache_mb
     if chosen is not None:
         return round(chosen * 1e6)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_ram()
-    return round(_SHARE * free)
-
-
-def _free_ram() -> int:
-    """What the system can give without swapping, within the container's limit (cgroup v2)."""
-    free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # no cgroup, or "max"
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    return max(0, free)
+    return round(_SHARE * free_bytes(device))
