@@ -69,7 +69,11 @@ def encode_files(
         return done[id(value)]
 
     fields = {name: _mapped(value, encoded) for name, value in result.fields.items()}
-    return fields, encoded(result.audio) if result.audio is not None else None
+    if result.audio is None:
+        return fields, None
+    if id(result.audio) not in done:  # a family that names it nowhere: whoever reads JSON or a stream must find it
+        fields["audio_base64"] = encoded(result.audio)
+    return fields, encoded(result.audio)
 
 
 def _mapped(value: Any, encoded: Callable[[Audio | Blob], File]) -> Any:
