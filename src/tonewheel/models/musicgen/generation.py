@@ -18,18 +18,21 @@ from tonewheel.seeds import derive
 from tonewheel.songs.plan import MAX_SEED
 
 Samples = NDArray[np.float32]
-CHUNK = 50  # frames decoded at a time: always the same, so that the samples do not depend on who was quick
+# Frames decoded at a time: always the same, so that the samples do not depend on who was quick.
+FIRST_CHUNK = 25
+CHUNK = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be made. `prompt(window)`: what a window is conditioned on; `given` [n, channels]: what it goes on
-    from, which the piece begins with."""
+    from, which the piece begins with, and `begun` the codes of its end (`codes_of_end`)."""
 
     prompt: Callable[[Window], MusicgenPrompt]
     seconds: float
     sampling: Sampling
     given: Samples | None = None
+    begun: torch.Tensor | None = None
 
 
 def sub_seed(seed: int, kind: str, number: int) -> int:
@@ -45,7 +48,8 @@ class Piece:
         self.frames = frames_of(wish.seconds)
         self.ready = 0  # new frames that are there
         self.done = False
-        self._begun = _begun(codec, wish.given)  # codes [K, n] it goes on from
+        none = torch.empty((codec.codebooks, 0), dtype=torch.int64)
+        self._begun = none if wish.begun is None else wish.begun  # codes [K, n] it goes on from
         self._codes = self._begun
         self._windows = windows(self.frames, self._begun.shape[1])
         self._window: Window | None = None
@@ -68,7 +72,7 @@ class Piece:
             self._next_window()
         assert self._sequence is not None and self._window is not None
         before = self._codes.shape[1] - self._begun.shape[1]
-        wanted = min(self._window.frames, CHUNK * (self.ready // CHUNK + 1) - before)
+        wanted = min(self._window.frames, _next_boundary(self.ready) - before)
         found = self._sequence.wait(wanted, timeout)
         self.ready = before + found
         if found < wanted:
@@ -96,11 +100,14 @@ class Piece:
 
     def _decode(self, codes: torch.Tensor) -> list[Samples]:
         """Decode whole chunks of what is there and, at the end, the rest."""
-        begun = self._begun.shape[1]
-        whole = codes.shape[1] - begun >= self.frames
+        begun, there = self._begun.shape[1], codes.shape[1]
+        whole = there - begun >= self.frames
         made: list[Samples] = []
-        while codes.shape[1] - self._decoded >= CHUNK or (whole and codes.shape[1] > self._decoded):
-            upto = min(codes.shape[1], self._decoded + CHUNK)
+        while self._decoded < there:
+            upto = begun + _next_boundary(self._decoded - begun)
+            if upto > there and not whole:
+                break
+            upto = min(upto, there)
             made += self._join.add(self._decoding.push(codes[:, self._decoded : upto]))
             self._decoded = upto
         if whole:
@@ -136,10 +143,13 @@ class _Join:
         return np.concatenate([given[: -len(tail)], mixed])
 
 
-def _begun(codec: Codec, given: Samples | None) -> torch.Tensor:
-    """The codes of the end of what was given: whole frames, at most the 20 s that a window goes on from."""
-    if given is None:
-        return torch.empty((codec.codebooks, 0), dtype=torch.int64)
+def _next_boundary(frame: int) -> int:
+    """The frame up to which the next chunk goes, after `frame`."""
+    return FIRST_CHUNK if frame < FIRST_CHUNK else frame + CHUNK - (frame - FIRST_CHUNK) % CHUNK
+
+
+def codes_of_end(codec: Codec, given: Samples) -> torch.Tensor:
+    """The codes [K, n] of the end of samples [m, channels]: whole frames, at most the 20 s a window goes on from."""
     frames = min(MAX_CONTEXT, max(1, len(given) // SAMPLES_PER_FRAME))
     end = given[-frames * SAMPLES_PER_FRAME :]
     missing = frames * SAMPLES_PER_FRAME - len(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
 from tonewheel.models.musicgen.codec import Codec
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt
 from tonewheel.models.musicgen.device import best_device, best_type, cache_limit
-from tonewheel.models.musicgen.generation import Piece, Wish, sub_seed
+from tonewheel.models.musicgen.generation import Piece, Wish, codes_of_end, sub_seed
 from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
@@ -89,7 +90,9 @@ class Musicgen(Model[MusicgenRequest]):
         text, negative = self._text(request.prompt), self._text(request.negative_prompt)
         seeds = [sub_seed(seed, "variation", n) for n in range(request.num_variations)]
         try:
-            pieces = [Piece(self._engine, self._codec, self._wish(request, text, negative, s)) for s in seeds]
+            wish = self._wish(request, text, negative, seed)
+            seeded = [replace(wish, sampling=replace(wish.sampling, seed=s)) for s in seeds]
+            pieces = [Piece(self._engine, self._codec, one) for one in seeded]
             self._make(pieces, context, self._tags(request, seed))
         except RuntimeError as error:
             raise _told(error) from error
@@ -126,7 +129,9 @@ class Musicgen(Model[MusicgenRequest]):
             heard = None if melody is None else self._heard(melody, window)
             return MusicgenPrompt(_states(text), _states(negative), heard)
 
-        return Wish(prompt, request.duration, sampling, request.prepared.given)
+        given = request.prepared.given
+        begun = None if given is None else codes_of_end(self._codec, given)
+        return Wish(prompt, request.duration, sampling, given, begun)
 
     def _heard(self, melody: NDArray[np.float32], window: Window) -> torch.Tensor:
         """The chroma of the melody from where the window begins."""
