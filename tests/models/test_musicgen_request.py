@@ -135,6 +135,12 @@ def test_memory_grows_with_what_is_asked() -> None:
     assert memory_bytes(small, MusicgenRequest(duration=30, num_variations=4)) > 3 * (long - idle) + idle
 
 
+def test_every_model_says_what_it_takes() -> None:
+    needs = {c.id: memory_bytes(c, MusicgenRequest()) for c in registry.families()["musicgen"].cards}
+    assert needs["musicgen-melody-large"] > needs["musicgen-medium"] > needs["musicgen-melody"] > 6 * GB
+    assert all(needs[i.replace("stereo-", "")] == n for i, n in needs.items())
+
+
 def test_memory_is_that_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"model_type": "musicgen", "torch_dtype": "float16", "decoder": {"num_hidden_layers": 2, "hidden_size": 8}}
     (tmp_path / "config.json").write_text(json.dumps(config))

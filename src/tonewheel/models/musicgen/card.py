@@ -47,8 +47,10 @@ CARDS = (
     _card("medium", "MusicGen medium"),
     _card("large", "MusicGen large"),
     _card("melody", "MusicGen melody"),
+    _card("melody-large", "MusicGen melody, large"),
     _card("stereo-small", "MusicGen small, stereo"),
     _card("stereo-medium", "MusicGen medium, stereo"),
     _card("stereo-large", "MusicGen large, stereo"),
     _card("stereo-melody", "MusicGen melody, stereo"),
+    _card("stereo-melody-large", "MusicGen melody, large, stereo"),
 )

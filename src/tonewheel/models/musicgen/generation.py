@@ -56,8 +56,8 @@ class Piece:
         self._sequence: Sequence | None = None
         self._decoding = codec.begin(skip=max(0, self._begun.shape[1] - 1))
         self._join = _Join(wish.given, samples_of(wish.seconds))
-        self._samples = list(self._join.add(self._decoding.push(self._begun)))
-        self._untold = list(self._samples)
+        self._decoding.push(self._begun)  # nothing of it is certain yet but what is not wanted
+        self._samples: list[Samples] = []
         self._decoded = self._begun.shape[1]
 
     @property
@@ -67,7 +67,6 @@ class Piece:
 
     def advance(self, timeout: float) -> list[Samples]:
         """Wait up to `timeout` seconds for more and decode it → the samples that are new. Raises what ended it."""
-        told, self._untold = self._untold, []
         if self._sequence is None:
             self._next_window()
         assert self._sequence is not None and self._window is not None
@@ -78,13 +77,13 @@ class Piece:
         if found < wanted:
             if self._sequence.ended:
                 raise RenderFault(f"the engine ended a window after {found} of {self._window.frames} frames")
-            return told
+            return []
         if found >= self._window.frames:
             self._codes = torch.cat([self._codes, self._sequence.codes(0, self._window.frames)], dim=1)
             self._sequence = None
-            return told + self._decode(self._codes)
+            return self._decode(self._codes)
         fresh = self._sequence.codes(0, found)
-        return told + self._decode(torch.cat([self._codes, fresh], dim=1))
+        return self._decode(torch.cat([self._codes, fresh], dim=1))
 
     def cancel(self) -> None:
         """Let go of the engine's slot."""

@@ -36,15 +36,15 @@ _SMALL = Shape(587_000_000, 24, 1024)
 _MEDIUM = Shape(2_010_000_000, 48, 1536)
 _LARGE = Shape(3_420_000_000, 48, 2048)
 _MELODY = Shape(1_560_000_000, 48, 1536, prefix=235)
+_MELODY_LARGE = Shape(2_610_000_000, 48, 2048, prefix=235)
 _SHAPES = {
-    "small": _SMALL, "medium": _MEDIUM, "large": _LARGE, "melody": _MELODY,
-    "stereo-small": _SMALL, "stereo-medium": _MEDIUM, "stereo-large": _LARGE, "stereo-melody": _MELODY,
+    "small": _SMALL, "medium": _MEDIUM, "large": _LARGE, "melody": _MELODY, "melody-large": _MELODY_LARGE,
 }  # fmt: skip
 
 
 def memory_bytes(card: Card, request: MusicgenRequest | None) -> int:
     """Bytes on the device: loaded and idle, or with one request. `auto` is reckoned as float32, the larger."""
-    shape = _here(card) or _SHAPES[card.id.removeprefix("musicgen-")]
+    shape = _here(card) or _SHAPES[card.id.removeprefix("musicgen-").removeprefix("stereo-")]
     size = 2 if settings().musicgen_dtype in ("bfloat16", "float16") else 4
     beside = min(_BESIDE, shape.parameters)
     idle = _LIBRARIES + 4 * beside + size * (shape.parameters - beside)
