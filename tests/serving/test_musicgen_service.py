@@ -26,7 +26,7 @@ sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("models", "g
 import musicgen_checkpoints  # the maker of checkpoints
 from served import serving
 
-WAIT_S = 120.0  # for work that others on this machine slow down
+WAIT_S = 300.0  # for work that others on this machine slow down
 ENV = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 # Unconditional and greedy: one row, no draw, so that a long piece takes seconds.
 QUICK = {"guidance_scale": 1, "do_sample": False}
@@ -296,7 +296,7 @@ def test_nine_at_once_are_one_too_many(small: Service) -> None:
         for each in work:
             each.result(WAIT_S)
     error_of(refused, 503, "busy")
-    assert int(refused.headers["retry-after"]) >= 1 and took < 30
+    assert int(refused.headers["retry-after"]) >= 1 and took < 60
     small.wait("busy", 0, WAIT_S)
     assert made(small, duration=0.5)["num_samples"] == 16_000
 
@@ -328,7 +328,7 @@ def tonewheel(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TONEWHEEL_", "OTEL_"))}
     return subprocess.run(
-        [sys.executable, "-m", "tonewheel.cli.main", *arguments], capture_output=True, text=True, timeout=300,
+        [sys.executable, "-m", "tonewheel.cli.main", *arguments], capture_output=True, text=True, timeout=500,
         env=clean | ENV | {"COLUMNS": "200"} | env, check=False,
     )  # fmt: skip
 
