@@ -11,7 +11,7 @@ import pytest
 import torch
 from test_musicgen_reference import chroma_by_torch
 
-from tonewheel.errors import InvalidRequest, OutOfMemory
+from tonewheel.errors import InvalidRequest, OutOfMemory, RenderFault
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
 from tonewheel.models.musicgen.codec import Codec
@@ -102,6 +102,7 @@ def test_a_cpu_without_memory_is_told_as_such() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert isinstance(_told(caught.value), OutOfMemory)
+    assert isinstance(_told(RenderFault(f"a step of the model failed: {caught.value}")), OutOfMemory)
     other = RuntimeError("shapes do not match")
     assert _told(other) is other
 

@@ -14,7 +14,7 @@ from tonewheel import __version__
 from tonewheel.audio.incoming import Limits, decode
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
-from tonewheel.errors import InvalidRequest, ModelBroken, OutOfMemory
+from tonewheel.errors import InvalidRequest, ModelBroken, OutOfMemory, RenderFault
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
@@ -94,7 +94,7 @@ class Musicgen(Model[MusicgenRequest]):
             seeded = [replace(wish, sampling=replace(wish.sampling, seed=s)) for s in seeds]
             pieces = [Piece(self._engine, self._codec, one) for one in seeded]
             self._make(pieces, context, self._tags(request, seed))
-        except RuntimeError as error:
+        except (RuntimeError, RenderFault) as error:
             raise _told(error) from error
         made = [Audio(p.samples, SAMPLE_RATE, tags=self._tags(request, s)) for p, s in zip(pieces, seeds, strict=True)]
         fields = _fields(request, made, seeds) | {"notes": _notes(request, text, negative, self._text.max_tokens)}
@@ -206,8 +206,8 @@ def _notes(request: MusicgenRequest, text: Encoded | None, negative: Encoded | N
     return notes
 
 
-def _told(error: RuntimeError) -> Exception:
-    """torch tells with a bare RuntimeError that a CPU has no memory left."""
+def _told(error: Exception) -> Exception:
+    """torch tells with a bare RuntimeError that a CPU has no memory left, which the engine passes on as a fault."""
     if "allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
         return OutOfMemory("there is not enough memory for it: ask for less audio, or free memory and try again")
     return error
