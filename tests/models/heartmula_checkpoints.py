@@ -94,7 +94,7 @@ def language_tensors(recipe: Recipe) -> dict[str, Tensor]:
         "muq_linear.weight": draw(backbone.width, MUQ),
         "muq_linear.bias": draw(backbone.width, scale=1.0),
     }
-    made["codebook0_head.weight"][END] *= 3 if recipe.ends else 0  # a logit far out now and then, or always 0
+    made["codebook0_head.weight"][END] *= 8 if recipe.ends else 0  # a logit far out now and then, or always 0
     made["audio_head"][:, :, END] = 0
     for part, size in (("backbone", backbone), ("decoder", decoder)):
         made |= _llama(part, size, draw)
