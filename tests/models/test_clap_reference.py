@@ -189,3 +189,15 @@ def test_stereo_is_mixed_down_and_other_rates_are_resampled(kind: Pair) -> None:
     slow = wav(music(2.0)[: RATE // 2], 22_050)
     at_48 = resample(music(2.0)[: RATE // 2, None], 22_050, RATE)[:, 0]
     np.testing.assert_allclose(np.array(ours.ask(audio=slow)["embeddings"]), reference.audio(at_48), atol=1e-5)
+
+
+def test_short_numbers_hear_nearly_the_same(clap_checkpoint: Callable[[str], Path]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TONEWHEEL_CLAP_DTYPE", "bfloat16")
+        ours = Ours(clap_checkpoint("unfused"), CARD["unfused"], patch)
+    settings.cache_clear()
+    reference = Reference(clap_checkpoint("unfused"))
+    mine = np.array(ours.ask(audio=wav(music(4.9)))["embeddings"])
+    assert float(mine @ reference.audio(music(4.9))) > 0.999
+    assert ours.model.dtype == "bfloat16"
+    ours.model.release()

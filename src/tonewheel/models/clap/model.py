@@ -22,7 +22,7 @@ from tonewheel.models.clap.contract import ClapRequest, Task
 from tonewheel.models.clap.frontend import SAMPLE_RATE, LogMel
 from tonewheel.models.clap.labels import GENRES, MOODS, sentences
 from tonewheel.models.clap.windows import Samples, Windows, joined
-from tonewheel.settings import may_unpickle, weights_dir
+from tonewheel.settings import may_unpickle, settings, weights_dir
 
 Embedding = NDArray[np.float32]  # [512], of length 1
 
@@ -40,6 +40,7 @@ class Clap(Model[ClapRequest]):
     def __init__(self, card: Card) -> None:
         super().__init__(card)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"  # ROCm goes by the name cuda, too
+        self.dtype = settings().clap_dtype
 
     def load(self, context: RunContext) -> None:
         context.progress("weights", 0.0)
@@ -122,7 +123,8 @@ class Clap(Model[ClapRequest]):
 
     def _hear(self, windows: list[Samples]) -> list[Embedding]:
         """For the batcher: the embedding of each window."""
-        with self._turn, torch.inference_mode():
+        short = torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        with self._turn, torch.inference_mode(), short:
             mels = self._mel(windows)
             # Fusion blends crops of a long recording in; here every crop is the window itself, as the library
             # has it for a recording of up to ten seconds.
