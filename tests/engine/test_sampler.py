@@ -92,6 +92,15 @@ def test_what_a_neighbour_wants_changes_no_draw(s: Sampling) -> None:
         assert torch.equal(alone, drawn(logits, s, 5000, company)), company
 
 
+def test_equally_likely_tokens_are_drawn_alike_whatever_a_neighbour_wants() -> None:
+    """Half precision is full of ties, which torch's selection and its sort order differently."""
+    logits = torch.randn(VOCABULARY, generator=torch.manual_seed(3)).mul(2).round()
+    for s in (Sampling(top_k=7, seed=5), Sampling(top_k=0, top_p=0.7, seed=5)):
+        alone = drawn(logits, s, 5000)
+        for company in (Sampling(top_k=0), Sampling(top_k=8), Sampling(top_k=39, top_p=0.1)):
+            assert torch.equal(alone, drawn(logits, s, 5000, company)), company
+
+
 def test_another_seed_draws_other_tokens() -> None:
     logits = torch.zeros(VOCABULARY)
     first, second = (drawn(logits, Sampling(top_k=0, seed=n), 2000) for n in (0, 1))

@@ -53,7 +53,8 @@ class KeyValueCache:
                 # Zeros, not whatever was there: a masked position counts nothing only if it is a finite number.
                 fresh = torch.zeros(size, dtype=self.dtype, device=self.device)
                 if layer < len(kind):
-                    fresh[: self.rows, :, : self.positions] = kind[layer]
+                    # What is there may be larger already: memory may have ended in the middle of growing before.
+                    fresh[: self.rows, :, : self.positions] = kind[layer][: self.rows, :, : self.positions]
                     kind[layer] = fresh
                 else:
                     kind.append(fresh)
@@ -63,6 +64,12 @@ class KeyValueCache:
     def release(self) -> None:
         """Give all of it back."""
         self.keys, self.values, self.rows, self.positions = [], [], 0, 0
+
+    def wipe(self, first: int, last: int) -> None:
+        """Zeros in rows first … last - 1: where all positions are read under a mask, what is not a finite number spoils
+        the sum even though it is masked."""
+        for tensor in (*self.keys, *self.values):
+            tensor[first:last] = 0
 
     def put(self, layer: int, row: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Keys and values [heads, n, head_size] that were computed before, at a row's positions from `start` on."""

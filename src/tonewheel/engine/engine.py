@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 _AHEAD = 8  # steps the host may run ahead of the device; what they drew after an end of stream is thrown away
 _REST_AFTER_S = 20.0  # without work for so long, the cache is given back
+_SPOILT = (
+    "the model computed numbers that are not finite: its weights are damaged, or too large for the type of number they "
+    "are kept in; pull them again, or use float32"
+)
 _PREFILL = {"cpu": 64, "cuda": 2048, "mps": 256}  # positions filled between two steps: running requests go on meanwhile
 
 
@@ -66,6 +70,7 @@ class Engine:
         self._pending: deque[Stepped] = deque()
         self._steps = self._frames = 0
         self._closing = False
+        self._fault: TonewheelError | None = None  # what ended the thread
         self._work = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -100,7 +105,7 @@ class Engine:
             )
         with self._work:
             if self._closing:
-                raise Cancelled("the engine is closed")
+                raise self._fault or Cancelled("the engine is closed")
             self._scheduler.submit(sequence)
             self._work.notify()
         return sequence
@@ -119,22 +124,33 @@ class Engine:
     # ── the engine's thread ──
 
     def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                self._serve()
+        except Exception as error:  # letting go failed, too: the device is lost
+            log.exception("the engine ended by a fault")
+            self._fault = _told(error)
+        with self._work:
+            self._closing = True
+        for sequence in [*self._under_way(), *self._scheduler.drain()]:
+            sequence.end(self._fault or Cancelled("the engine was closed"))
+
+    def _serve(self) -> None:
+        """Until it is closed."""
         if self.model.device.type == "cuda":  # graphs are captured on the thread's own device
             torch.cuda.set_device(self.model.device)
-        with torch.inference_mode():
-            while True:
-                with self._work:
-                    while self._scheduler.idle and not self._pending and not self._closing:
-                        if not self._work.wait(_REST_AFTER_S):
-                            self._runner.rest()
-                    if self._closing:
-                        break
-                try:
-                    self._turn()
-                except Exception as error:
-                    log.exception("a step of the engine failed")
-                    self._fail_all(_told(error))
-            self._fail_all(Cancelled("the engine was closed"))
+        while True:
+            with self._work:
+                while self._scheduler.idle and not self._pending and not self._closing:
+                    if not self._work.wait(_REST_AFTER_S):
+                        self._runner.rest()
+                if self._closing:
+                    return
+            try:
+                self._turn()
+            except Exception as error:
+                log.exception("a step of the engine failed")
+                self._fail_all(_told(error))
 
     def _turn(self) -> None:
         """Let go, let in, fill, step, tell."""
@@ -142,9 +158,9 @@ class Engine:
         for sequence in [s for s in scheduler.slots if s is not None and s.cancelled]:
             self._leave(sequence)
             sequence.end()
-        for sequence in scheduler.admit(self._fits):
-            with self._only_ending(sequence):
-                self._runner.admit(sequence)
+        while (newcomer := scheduler.admit(self._fits)) is not None:  # one by one: each takes memory
+            with self._only_ending(newcomer):
+                self._runner.admit(newcomer)
         self._fill()
         running = scheduler.of(Stage.RUNNING)
         if running:
@@ -184,7 +200,12 @@ class Engine:
                     return
                 first.done.synchronize()
             self._pending.popleft()
-            for sequence, step, tokens in zip(first.sequences, first.steps, first.tokens, strict=True):
+            told = zip(first.sequences, first.steps, first.tokens, first.spoilt.tolist(), strict=True)
+            for sequence, step, tokens, spoilt in told:
+                if spoilt and not sequence.ended:
+                    self._leave(sequence)
+                    sequence.end(RenderFault(_SPOILT))
+                    continue
                 if not sequence.ended and self.model.ends(tokens):
                     self._leave(sequence)
                     sequence.end()
@@ -208,20 +229,25 @@ class Engine:
             self._leave(sequence)
             sequence.end(_told(error))
 
+    def _under_way(self) -> list[Sequence]:
+        """Those with a slot, and those that left theirs and whose last steps were not told yet."""
+        held = [s for s in self._scheduler.slots if s is not None]
+        return held + [s for stepped in self._pending for s in stepped.sequences]
+
     def _fail_all(self, error: TonewheelError) -> None:
+        under_way = self._under_way()
         self._pending.clear()
-        for sequence in [s for s in self._scheduler.slots if s is not None]:
-            self._leave(sequence)
+        for sequence in under_way:  # first of all: letting go may fail, too
             sequence.end(error)
-        if self._closing:
-            for sequence in self._scheduler.drain():
-                sequence.end(error)
+        for sequence in under_way:
+            self._leave(sequence)
 
 
 def _told(error: Exception) -> TonewheelError:
     if isinstance(error, TonewheelError):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    # torch tells with a bare RuntimeError that a CPU has no memory left.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         return OutOfMemory("the device ran out of memory: ask for less audio, fewer variations, or free memory on it")
     return RenderFault(f"a step of the model failed: {type(error).__name__}: {error}")
 

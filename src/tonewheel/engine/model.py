@@ -111,6 +111,9 @@ class FrameModel(ABC, Generic[PromptT]):
     def release(self, slot: int) -> None:
         """Let go of what `admit` made."""
 
+    def rest(self) -> None:
+        """Nobody is there: give back what grew."""
+
     def variant(self, slots: list[int]) -> Any:
         """Whatever makes a captured step of these slots different from one of others (CUDA graphs)."""
         return None

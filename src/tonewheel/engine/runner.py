@@ -20,9 +20,11 @@ _LENGTH_BUCKET = 256  # positions read by captured steps, likewise
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """What a step drew, on its way to the host: rows of `tokens` [B, K] belong to `sequences` at `steps`."""
+    """What a step drew, on its way to the host: rows of `tokens` [B, K] belong to `sequences` at `steps`, and `spoilt`
+    [B] is not 0 where they were drawn from numbers that are not finite."""
 
     tokens: torch.Tensor
+    spoilt: torch.Tensor
     sequences: tuple[Sequence, ...]
     steps: tuple[int, ...]
     done: torch.cuda.Event | None  # None = the tokens are there
@@ -57,6 +59,7 @@ class Runner:
         self.last = torch.full((slots, model.codebooks), model.pad, dtype=torch.int64, device=device)
         self.plan = torch.full((slots, model.codebooks, 0), -1, dtype=torch.int64, device=device)
         self.active = torch.zeros(slots, dtype=torch.bool, device=device)
+        self.spoilt = torch.zeros(slots, 1, dtype=torch.int64, device=device)
         self.unconditional_of = torch.zeros(slots, dtype=torch.int64, device=device)  # 0 or 1: which of its two rows
         self._codebooks = torch.arange(model.codebooks, device=device)
         self._graphs = Graphs(device, lambda: [self.last, self.step_of, self.position_of])
@@ -76,8 +79,12 @@ class Runner:
     def admit(self, sequence: Sequence) -> None:
         """Make room, let the model compute what it computes once."""
         request, slot = sequence.request, sequence.slot
-        if self.cache.reserve(2 * slot + 2, self.positions_of(sequence)):
-            self._graphs.clear()
+        room = 2 * slot + 2, self.positions_of(sequence)
+        if self.cache.bytes_for(*room) != self.cache.bytes:
+            self._graphs.clear()  # before it: where memory ends in the middle of growing, tensors were replaced as well
+            self.cache.reserve(*room)
+        if self.block:
+            self.cache.wipe(2 * slot, 2 * slot + 2)
         self._reserve_plan(sequence.last_step)
         self.model.admit(slot, request)
         sequence.branches = self.model.branches(request)
@@ -105,6 +112,7 @@ class Runner:
         for branch, prefix in enumerate(sequence.prefixes):
             self.position_of[2 * slot + branch] = prefix
         self.unconditional_of[slot] = sequence.branches - 1
+        self.spoilt[slot] = 0  # only now: as a block, those that sit out are computed, too
         self.active[slot] = True
         self._layout = None
 
@@ -118,24 +126,27 @@ class Runner:
         """Nobody is there: give the cache back."""
         self._graphs.clear()
         self.cache.release()
+        self.model.rest()
 
     # ── a step ──
 
     def step(self, running: list[Sequence]) -> Stepped:
         """One step for all of `running` (every one in a slot of its own). Does not wait for the device."""
-        tokens = self._step_as_block(running) if self.block else self._step_by_rows(running)
+        slots = self._step_as_block(running) if self.block else self._step_by_rows(running)
+        drawn = torch.cat([self.last[slots], self.spoilt[slots]], dim=1)
         steps = tuple(s.step for s in running)
         for sequence in running:
             sequence.step += 1
-        if tokens.device.type != "cuda":
-            return Stepped(tokens, tuple(running), steps, None)
-        host = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
-        host.copy_(tokens, non_blocking=True)
+        if drawn.device.type != "cuda":
+            return Stepped(drawn[:, :-1], drawn[:, -1], tuple(running), steps, None)
+        host = torch.empty(drawn.shape, dtype=drawn.dtype, pin_memory=True)
+        host.copy_(drawn, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
-        return Stepped(host, tuple(running), steps, done)
+        return Stepped(host[:, :-1], host[:, -1], tuple(running), steps, done)
 
     def _step_by_rows(self, running: list[Sequence]) -> torch.Tensor:
+        """One step of exactly these → their slots [B]."""
         layout = self._laid_out(running)
         spans, start = [], 0
         for s in running:
@@ -152,7 +163,7 @@ class Runner:
         self.model.step(self.last[layout.slots], batch, self.cache, _Draw(self, batch, layout.need, None))
         self.step_of[layout.slots] += 1
         self.position_of[layout.rows] += 1
-        return self.last[layout.slots]
+        return layout.slots
 
     def _laid_out(self, running: list[Sequence]) -> _Layout:
         key = tuple(s.slot for s in running)
@@ -174,7 +185,8 @@ class Runner:
         return self._layout[1]
 
     def _step_as_block(self, running: list[Sequence]) -> torch.Tensor:
-        """All slots up to the highest one in use, rounded up; those that sit out are computed and not kept."""
+        """All slots up to the highest one in use, rounded up; those that sit out are computed and not kept → the
+        slots [B] of these."""
         device = self.model.device
         top = max(s.slot for s in running) + 1
         count = min(1 << (top - 1).bit_length(), self.cache.rows // 2)
@@ -201,7 +213,7 @@ class Runner:
 
         key = (count, length, need, self.model.variant([s.slot for s in running]))
         self._graphs.run(key, whole_step)
-        return self.last[self._laid_out(running).slots]  # indices made once: a copy to the device waits for it
+        return self._laid_out(running).slots  # indices made once: a copy to the device waits for it
 
     def _reserve_plan(self, steps: int) -> None:
         if steps <= self.plan.shape[-1]:
@@ -227,6 +239,9 @@ class _Draw:
         guided = runner.sampler.guide(logits[batch.conditional], logits[batch.unconditional], batch.slots)
         if adjust is not None:
             guided = adjust(guided)
+        # The largest says it of all: it is NaN where any is, and infinite where a draw has no sense.
+        finite = guided.amax(-1).isfinite().all(-1, keepdim=True)
+        runner.spoilt[batch.slots] |= (~finite).to(torch.int64)
         codebooks = runner._codebooks[first : first + logits.shape[1]]
         drawn = runner.sampler.draw(guided, batch.slots, batch.steps, codebooks, self.need)
         at = batch.slots[:, None], codebooks[None, :]

@@ -11,6 +11,7 @@ import torch
 from tonewheel.engine.randomness import uniform
 from tonewheel.engine.request import Sampling
 
+_TRACE = 2.0**-30
 Guidance = Literal["logits", "log_probabilities"]
 Adjust = Callable[[torch.Tensor], torch.Tensor]
 
@@ -68,12 +69,16 @@ class Sampler:
         if not need.drawn:
             return likeliest
         scaled = logits / self.temperature[slots][:, None, None]
-        # Likeliest first, always: the order of the sums below must not depend on what neighbours want.
+        # Likeliest first, always: the order of the sums below must not depend on what neighbours want. Nor on how torch
+        # breaks ties, which half precision is full of: of equal ones the first counts as a trace likelier.
+        tokens = torch.arange(scaled.shape[-1], device=scaled.device)
+        ranked = scaled.to(self._exact) - tokens * _TRACE
         if 0 < need.most < scaled.shape[-1]:
-            scaled, order = scaled.topk(need.most, dim=-1)  # a partial selection
+            order = ranked.topk(need.most, dim=-1).indices  # a partial selection
         else:
-            scaled, order = scaled.sort(dim=-1, descending=True)
-        rank = torch.arange(scaled.shape[-1], device=scaled.device)
+            order = ranked.argsort(dim=-1, descending=True)
+        scaled = scaled.gather(-1, order)
+        rank = tokens[: scaled.shape[-1]]
         top_k = self.top_k[slots][:, None, None]
         weights = scaled.to(self._exact).softmax(-1).masked_fill((top_k > 0) & (rank >= top_k), 0)
         if need.nucleus:  # a token stays while those before it do not hold top-p yet

@@ -31,27 +31,22 @@ class Scheduler:
     def idle(self) -> bool:
         return not self._waiting and not any(self.slots)
 
-    def admit(self, fits: Callable[[Sequence, int], bool]) -> list[Sequence]:
-        """Give free slots, the lowest first, to those that wait. `fits(sequence, slot)`: is there memory for it."""
-        admitted: list[Sequence] = []
+    def admit(self, fits: Callable[[Sequence, int], bool]) -> Sequence | None:
+        """Give the lowest free slot to the first that waits, if there is one and `fits(sequence, slot)`: is there
+        memory for it, beside all that were let in before."""
         with self._lock:
-            while self._waiting:
-                if self._waiting[0].cancelled:
-                    self._waiting.popleft().end()
-                    continue
-                free = next((n for n, held in enumerate(self.slots) if held is None), None)
-                if free is None or not fits(self._waiting[0], free):
-                    break
-                sequence = self._waiting.popleft()
-                sequence.slot, sequence.admitted_at = free, time.monotonic()
-                sequence.stage = Stage.PREFILL
-                self.slots[free] = sequence
-                admitted.append(sequence)
             # Those further back that were cancelled do not wait for their turn to be told.
             for sequence in [s for s in self._waiting if s.cancelled]:
                 self._waiting.remove(sequence)
                 sequence.end()
-        return admitted
+            free = next((n for n, held in enumerate(self.slots) if held is None), None)
+            if not self._waiting or free is None or not fits(self._waiting[0], free):
+                return None
+            sequence = self._waiting.popleft()
+            sequence.slot, sequence.admitted_at = free, time.monotonic()
+            sequence.stage = Stage.PREFILL
+            self.slots[free] = sequence
+            return sequence
 
     def of(self, stage: Stage) -> list[Sequence]:
         """Those in a stage, by slot."""

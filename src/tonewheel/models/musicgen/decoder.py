@@ -190,6 +190,9 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
             self._texts.clear(row)
         self._looking = None
 
+    def rest(self) -> None:
+        self._texts.rest()
+
     def variant(self, slots: list[int]) -> tuple[bool, bool, int]:
         texts = self._texts.lengths
         return any(texts[2 * s] for s in slots), any(texts[2 * s + 1] for s in slots), self._texts.positions
