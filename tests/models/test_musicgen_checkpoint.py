@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +171,35 @@ def test_a_folder_without_a_tokenizer_is_told_so(copy: Copy) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelBroken, match=r"neither tokenizer\.json nor spiece\.model"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["decoder.model.decoder.layers.1.fc1.weight", "text_encoder.encoder.final_layer_norm.weight",
+     "audio_encoder.decoder.layers.0.conv.bias"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")], ids=str)
+def test_numbers_that_are_not_finite_are_found_before_anything_is_made_of_them(
+    copy: Copy, name: str, value: float
+) -> None:
+    folder = copy("mono")
+    tensor = load_file(folder / "model.safetensors")[name].clone()
+    tensor.view(-1)[3] = value
+    change(folder, **{name.replace(".", "__"): tensor})
+    with pytest.raises(ModelBroken, match=re.escape(name)) as caught:
+        dict(Checkpoint.open(folder).tensors(""))
+    assert "not finite" in caught.value.message
+    with pytest.raises(ModelBroken, match="not finite"):
+        Checkpoint.open(folder).reader("", device=CPU, dtype=torch.float32)(name)
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_named(copy: Copy) -> None:
+    folder, name = copy("mono"), "decoder.model.decoder.layers.1.fc1.weight"
+    tensor = load_file(folder / "model.safetensors")[name].clone()
+    tensor.view(-1)[3] = 1e5
+    change(folder, **{name.replace(".", "__"): tensor})
+    checkpoint = Checkpoint.open(folder)
+    with checkpoint.reader("decoder.", device=CPU, dtype=torch.float32) as reader:
+        assert reader(name).max() == 1e5
+    with pytest.raises(ModelBroken, match=r"float16.*float32"):
+        checkpoint.reader("decoder.", device=CPU, dtype=torch.float16)(name)

@@ -33,6 +33,7 @@ Kind = Literal["musicgen", "musicgen_melody"]
 TEXT, AUDIO = "text_encoder.", "audio_encoder."
 # Kept by older files and not needed: tables that are computed, tensors that are there under another name.
 _NOT_NEEDED = ("decoder.model.decoder.embed_positions.weights",)
+_ONLY_TRAINED = (".embed_avg", ".cluster_size")  # of the codec's codebooks: what they are used for ended with training
 _PARTS = (TEXT, AUDIO, "decoder.", "enc_to_dec_proj.", "audio_enc_to_dec_proj.")
 _NAMED = 5  # tensors named in a message
 
@@ -108,7 +109,7 @@ class Checkpoint:
                 for name in sorted(name for name in wanted if self.where[name] == file):
                     tensor = _of(file, name, opened)
                     kept = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-                    yield name, tensor.to(kept, copy=True)
+                    yield name, _finite(file, name, tensor.to(kept, copy=True))
 
     def reader(self, *prefixes: str, device: torch.device, dtype: torch.dtype) -> Reader:
         """The same, to be asked for by name."""
@@ -139,7 +140,8 @@ class Reader:
         file = self._checkpoint.where[name]
         if file not in self._opened:
             self._opened[file] = self._files.enter_context(_opened(file))
-        return _of(file, name, self._opened[file]).to(self._device, self._dtype, copy=True)
+        tensor = _of(file, name, self._opened[file])
+        return _finite(file, name, tensor.to(self._device, self._dtype, copy=True))
 
     @property
     def left(self) -> list[str]:
@@ -282,6 +284,19 @@ def _of(file: Path, name: str, tensors: Mapping[str, Tensor]) -> Tensor:
     if name not in tensors:
         raise ModelBroken(f"{file} has no tensor {name}, which its index says it has")
     return tensors[name]
+
+
+def _finite(file: Path, name: str, tensor: Tensor) -> Tensor:
+    """The tensor itself. Raises ModelBroken where it holds NaN or infinity: what comes of them is not music."""
+    if not tensor.is_floating_point() or not tensor.numel() or name.endswith(_ONLY_TRAINED):
+        return tensor
+    least, most = tensor.aminmax()  # one look, without a copy; NaN comes through
+    if not (least.isfinite() and most.isfinite()):
+        raise ModelBroken(
+            f"{file}: tensor {name} holds numbers that are not finite as {str(tensor.dtype).removeprefix('torch.')}: "
+            "pull the model again, or use a type with a wider range (float32)"
+        )
+    return tensor
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:

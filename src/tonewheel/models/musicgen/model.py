@@ -59,8 +59,12 @@ class Musicgen(Model[MusicgenRequest]):
         self._engine = Engine(decoder, self.card.concurrency, cache_limit=cache_limit(device))
         self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
         context.progress("warm up", 0.95)
-        codes = self._engine.submit(GenerationRequest(MusicgenPrompt(), 2, Sampling(guidance_scale=1))).result(600)
-        self._codec.decode(codes)
+        try:
+            codes = self._engine.submit(GenerationRequest(MusicgenPrompt(), 2, Sampling(guidance_scale=1))).result(600)
+            self._codec.decode(codes)
+        except BaseException:
+            self._engine.close()  # nobody will: its thread would hold the weights
+            raise
 
     def validate(self, request: MusicgenRequest) -> MusicgenRequest:
         """Reads the audio sent with it. Raises InvalidRequest, UnreadableAudio, TooLarge."""
