@@ -42,6 +42,7 @@ class Threads:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
+        worked_s = 0.0  # since memory was given back
         while (item := self._jobs.get()) is not None:
             job, future = item
             if not future.set_running_or_notify_cancel():
@@ -56,11 +57,13 @@ class Threads:
                 future.set_result(result)
                 del result
             del item, job, future  # or the last song would stay in memory until the next
-            if time.monotonic() - started > _LONG_S:
+            worked_s += time.monotonic() - started
+            if worked_s > _LONG_S:
                 _give_back(collect=failed)
+                worked_s = 0.0
 
 
-_LONG_S = 0.5  # shorter work leaves little behind
+_LONG_S = 0.5  # short work leaves little behind, but a thousand times little is a lot
 
 
 def _give_back(*, collect: bool) -> None:
