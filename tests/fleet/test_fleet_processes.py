@@ -161,6 +161,7 @@ def test_stop_ends_a_process_of_somebody_else_and_forgets_it(fleet: Fleet, data_
     stopped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert '"reason": "stopped"' in stopped.stdout
     assert not alive(pid)
+    assert wait_for(lambda: not psutil.pid_exists(pid))  # also buried: not a zombie of its parent for ever
     assert fleet.records.of("one").crashes().count == 0  # on purpose is no crash
     assert pid_of(fleet, "one") != pid
 

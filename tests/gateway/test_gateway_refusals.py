@@ -254,6 +254,18 @@ def test_lists_come_in_pages(idle: Served) -> None:
         refused(idle.client.get("/v1/songs", params=wrong), 422)
 
 
+def test_what_is_wrong_in_a_query_is_said_like_what_is_wrong_in_a_body(idle: Served) -> None:
+    def told(path: str, **query: Any) -> str:
+        detail = refused(idle.client.get(path, params=query), 422)
+        assert detail["param"] == next(iter(query))
+        return str(detail["message"])
+
+    assert told("/v1/songs", limit=0) == "limit: must be at least 1, not '0'"
+    assert "write a whole number" in told("/v1/jobs", limit="x")
+    assert "seconds since 1970" in told("/v1/songs", made_after="yesterday")
+    assert "`next` of the page before" in told("/v1/songs", after="zzz")
+
+
 def test_pages_of_named_origins_may_use_the_server(tmp_path: Any) -> None:
     with serving(tmp_path, "--workers", "0", TONEWHEEL_CORS_ORIGINS="https://studio.example") as served:
         mine = {"Origin": "https://studio.example"}

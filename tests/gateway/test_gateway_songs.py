@@ -117,6 +117,8 @@ def test_songs_are_found_by_words_model_and_date(server: Served, made: dict[str,
     assert made["id"] in found(model="composer", made_after=made["created_at"] - 1)
     assert found(words="zeppelin") == []
     assert found(made_before=made["created_at"] - 3600) == []
+    assert made["id"] in found(made_after="2020-02-29", made_before="5000-01-01T00:00:00+02:00")
+    assert found(made_before="2020-02-29T12:00:00Z") == []
     page = server.client.get("/v1/songs", params={"limit": 1}).json()
     assert len(page["songs"]) == 1
     if page["next"]:
@@ -155,7 +157,9 @@ def test_a_song_under_an_id_of_the_clients_own(server: Served) -> None:
     assert first.status_code == 202
     again = server.client.put("/v1/songs/evening.song-1", json=body)
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
-    assert server.client.put("/v1/songs/evening.song-1", json=body | {"seed": 5}).status_code == 409
+    other = server.client.put("/v1/songs/evening.song-1", json=body | {"seed": 5})
+    assert (other.status_code, other.json()["detail"]["param"]) == (409, "id")
+    assert "evening.song-1" in other.json()["detail"]["message"]
     done = server.wait(first.json())
     song = server.client.get("/v1/songs/evening.song-1").json()
     assert song["id"] == done["song_url"].rpartition("/")[2]

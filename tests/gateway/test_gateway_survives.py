@@ -154,8 +154,11 @@ def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_song_by_the_command_line_through_a_server(server: Served, tmp_path: Path) -> None:
     target = tmp_path / "n.mp3"
     options = ["--server", server.url, "-d", "10", "--seed", "6", "-o", str(target), "--midi", "--stems", "--plan"]
-    ran = command("song", NARRATIVE, *options, "--json")
+    asked_at = time.monotonic()
+    ran = command("song", NARRATIVE, *options)
     assert ran.returncode == 0, ran.stderr
+    told = re.search(r"0:10 in ([0-9.]+) s", " ".join(ran.stderr.split()))
+    assert told and 0 < float(told[1]) < time.monotonic() - asked_at, ran.stderr
     assert target.stat().st_size > 50_000
     assert (tmp_path / "n.mid").read_bytes().startswith(b"MThd")
     assert list((tmp_path / "n-stems").glob("*.flac"))

@@ -267,7 +267,7 @@ def _tell(song: dict[str, Any], files: list[Path], as_json: bool, chat: Console)
             )
         )
         return
-    seconds = sum(song["timings"].values())
+    seconds = sum(took for name, took in song["timings"].items() if "." not in name)  # "render.load" is in "render"
     chat.print(
         f"[bold]{song['title']}[/bold]: {clock(song['duration_s'])} in {seconds:.1f} s, seed {song['seed']}, "
         f"{song['id']}",

@@ -350,6 +350,17 @@ class Processes:
                 if child.stdin is not None:
                     child.stdin.close()
 
+    def _bury(self) -> None:
+        """Children that another process ended (`tonewheel stop`): no record names them, so nobody looks after them."""
+        with self._lock:
+            ended = {pid for pid, child in self._children.items() if child.poll() is not None}
+        named = {record.process.pid for _, folder in self.records.all() if (record := folder.record()) is not None}
+        with self._lock:
+            for pid in ended - named:
+                child = self._children.pop(pid, None)
+                if child is not None and child.stdin is not None:
+                    child.stdin.close()
+
     def _start_reaper(self) -> None:
         with self._lock:
             if self._reaper is None:
@@ -369,6 +380,7 @@ class Processes:
                     log.warning("model %s: %s", model, error.message)
                 except Exception:
                     log.exception("looking after model %s failed; it is tried again", model)
+            self._bury()
 
     def _look_after(self, model: str, folder: ModelFolder) -> None:
         """Bury a child that crashed, end one that was idle long enough."""

@@ -89,7 +89,14 @@ class Desk:
         named = self._backend.names.get(checked_name(name))
         if named.job_id is not None and self._made_and_forgotten(named):
             raise Conflict(f"the song {name!r} was made long ago: GET it, or DELETE it to make it anew", param="id")
-        job = self._submit(self._checked(order.request()), order.priority, caller, named.order_key)
+        request = self._checked(order.request())
+        try:
+            job = self._submit(request, order.priority, caller, named.order_key)
+        except Conflict:
+            raise Conflict(
+                f"another song was ordered as {name!r}: choose another id, or DELETE /v1/songs/{name} when it is made",
+                param="id",
+            ) from None
         if named.job_id != job.id:
             self._backend.names.set(named, job.id)
         return job, named.job_id is None

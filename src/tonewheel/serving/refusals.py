@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from tonewheel.serving.answer import JSONWithFiles
 from tonewheel.serving.edge import CALLER
 from tonewheel.serving.faults import told
 from tonewheel.serving.ranges import RangeNotSatisfiable
+from tonewheel.songs.faults import explained
 
 GONE = 499  # nobody reads it; the log and the metrics do
 _DRAIN_S = 2.0  # how long the rest of a refused body is read, so that its sender gets to read the answer
@@ -70,8 +72,8 @@ async def from_http(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return Refusal(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}", param=str(first["loc"][-1])), request)
+    found = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]  # without "query", "path" or "header"
+    return Refusal(explained(cast("list[ErrorDetails]", found), InvalidRequest), request)
 
 
 async def _left(_request: Request, _error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +19,13 @@ def explain(
     `what` names the thing in the message ("plan song.json"; "" for a request); `known` are the field names
     an unknown one may have meant.
     """
-    found = fault.errors(include_url=False)
+    return explained(fault.errors(include_url=False), error, what, known)
+
+
+def explained(
+    found: Sequence[ErrorDetails], error: type[InvalidRequest], what: str = "", known: tuple[str, ...] = ()
+) -> InvalidRequest:
+    """The same of the faults themselves, as FastAPI tells them of the parameters of a path or query."""
     first = found[0]
     place = place_of(first["loc"])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -70,6 +77,7 @@ _PATTERNS = {
     "id": "may hold letters, digits, dots, underscores and hyphens only",
     "client_job_id": "write 1-256 letters, digits and . _ : -",
     "model": "write the id of a model, such as composer",
+    "after": "write what `next` of the page before said",
 }
 _PLAIN_LINE = "must be one line of text without control characters"
 

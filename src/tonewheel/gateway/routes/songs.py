@@ -14,6 +14,7 @@ from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs, principal
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.bodies import body_of
+from tonewheel.gateway.moments import Moment
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.orders import Desk, SongOrder, idempotency_key
 from tonewheel.gateway.routes import backend_of, caller_of
@@ -29,6 +30,7 @@ _EXAMPLES = {
     "Own_lyrics": {"lyrics": "[Verse]\nThe tide comes in\n[Chorus]\nAnd I go home", "style": "folk", "stems": True},
 }
 _ACCEPTED = doc.answers(202, OrderView, "Accepted: it will be done", {**doc.JOB, "variations": []})
+_WHEN = "A date or time (2026-11-21, 2026-11-21T16:00:00Z; UTC where no zone is told), or seconds since 1970."
 SongId = Annotated[str, Path(description="The id of a song, or the one you chose with PUT.", examples=[doc.SONG_ID])]
 
 
@@ -71,12 +73,8 @@ async def find(
     model: Annotated[
         str | None, Query(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$", description="Made by this model.")
     ] = None,
-    made_after: Annotated[
-        float | None, Query(description="Seconds since 1970.", ge=0, le=1e11, allow_inf_nan=False)
-    ] = None,
-    made_before: Annotated[
-        float | None, Query(description="Seconds since 1970.", ge=0, le=1e11, allow_inf_nan=False)
-    ] = None,
+    made_after: Annotated[Moment | None, Query(description=_WHEN)] = None,
+    made_before: Annotated[Moment | None, Query(description=_WHEN)] = None,
     after: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     similar_to: Annotated[
