@@ -41,6 +41,14 @@ def test_a_plan_becomes_a_song_in_files_with_its_midi_lyrics_and_stems(fleet: Fl
     assert any(stage == "master" for stage, _, _ in told)
 
 
+def test_an_order_says_how_long_its_model_stays(fleet: Fleet, tmp_path: Path) -> None:
+    FleetRenderer(fleet).render(
+        order(tmp_path, keep_alive="45m"), job_id="job-1", progress=_deaf, deadline_s=120, cancelled=lambda: False
+    )
+    used = fleet.records.of("composer").used()
+    assert used is not None and used.keep_alive_s == 2700
+
+
 def test_a_cancelled_render_stops_and_the_next_one_gets_the_slot(fleet: Fleet, tmp_path: Path) -> None:
     renderer = FleetRenderer(fleet)
     stop = threading.Event()

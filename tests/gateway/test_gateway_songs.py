@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from served import NARRATIVE, Served
 
+from tonewheel.fleet.records import Records
+
 
 def events_of(text: str) -> list[dict[str, Any]]:
     found = []
@@ -233,6 +235,11 @@ def test_models_and_their_services_are_behind_the_same_port(server: Served) -> N
     assert answer.json()["metadata"]["request_id"] == "through-1"
     assert answer.headers["x-request-id"] == "through-1"
     assert server.client.get("/services/jen1/debug/model").json()["planner"] == "template"
+    assert server.client.post("/services/jen1/generate?keep_alive=45m", json={"narrative": "x"}).status_code == 200
+    used = Records(server.data_dir).of("jen1").used()
+    assert used is not None and used.keep_alive_s == 2700
+    wrong = server.client.post("/services/jen1/generate?keep_alive=soon", json={"narrative": "x"})
+    assert (wrong.status_code, wrong.json()["detail"]["param"]) == (422, "keep_alive")
     assert server.client.get("/services/jen1/nothing").status_code == 404
     assert server.client.get("/services/none/health").status_code == 404
     states = {m["id"]: m["state"] for m in server.client.get("/v1/models").json()["models"]}

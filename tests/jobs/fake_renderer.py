@@ -53,6 +53,8 @@ class FakeRenderer:
     ) -> RenderedSong:
         script = _script(request.prompt or "")
         self.mark(job_id, "start")
+        if request.keep_alive is not None:
+            self.mark(job_id, f"keep_alive={request.keep_alive}")
         until = time.monotonic() + deadline_s
         if "die" in script:
             os.kill(os.getpid(), signal.SIGKILL)

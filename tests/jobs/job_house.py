@@ -82,7 +82,7 @@ class House:
         return worker
 
     def order(self, script: str = "steps=1", *, model: str = "fake", duration_s: float = 1.0, **more: object) -> Job:
-        values = {k: more.pop(k) for k in ("seed", "title", "format", "lyrics") if k in more}
+        values = {k: more.pop(k) for k in ("seed", "title", "format", "lyrics", "keep_alive") if k in more}
         request = song_request(prompt=script or "steps=1", model=model, duration_s=duration_s, **values)
         return self.store.submit(request, **more)  # type: ignore[arg-type]
 

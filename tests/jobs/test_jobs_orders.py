@@ -46,6 +46,15 @@ def test_the_same_key_with_the_same_request_is_the_same_job(any_house: House) ->
     assert len(any_house.store.find().jobs) == 2
 
 
+def test_how_long_the_model_stays_is_told_to_the_renderer(house: House) -> None:
+    house.worker()
+    asked, silent = house.order(keep_alive="45m"), house.order()
+    assert house.ended(asked).request["keep_alive"] == "45m"
+    assert "keep_alive=45m" in house.marks(asked)
+    house.ended(silent)
+    assert not any(mark.startswith("keep_alive") for mark in house.marks(silent))
+
+
 def test_one_key_used_by_many_at_once_makes_one_job(house: House) -> None:
     ids: list[str] = []
     threads = [

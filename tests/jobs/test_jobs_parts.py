@@ -48,6 +48,8 @@ def test_a_plan_says_it_all() -> None:
         {"narrative": "x", "format": "exe"}, {"narrative": "x", "model": "../x"}, {"narrative": "x", "nonsense": 1},
         {"narrative": "x", "duration_s": float("nan")}, {"narrative": "x", "seed": -1}, {"narrative": 5},
         {"lyrics": "x", "instrumental": True}, {"prompt": "x", "model": "m", "duration_s": 0.5},
+        {"narrative": "x", "keep_alive": "soon"}, {"narrative": "x", "keep_alive": -2},
+        {"narrative": "x", "keep_alive": True},
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused_before_it_is_accepted(values: dict[str, object]) -> None:

@@ -52,10 +52,11 @@ class Models:
             raise NotFound(e.message, param="id") from None
 
     @contextlib.contextmanager
-    def using(self, name: str, check: Callable[[], None]) -> Iterator[ServiceAddress]:
-        """The service of a model or service name; its process is started if need be and kept meanwhile.
+    def using(self, name: str, check: Callable[[], None], keep_alive: str | None = None) -> Iterator[ServiceAddress]:
+        """The service of a model or service name; its process is started if need be, kept meanwhile and for
+        `keep_alive` afterwards.
 
-        Raises NotFound, CannotFit, ModelFailed, NotReady, NotPulled …
+        Raises InvalidRequest, NotFound, CannotFit, ModelFailed, NotReady, NotPulled …
         """
         url = service_url(name)
         if url is not None:
@@ -76,7 +77,7 @@ class Models:
         require_pulled(card)
         idle = family.memory_bytes(card, None)
         need = Need(card.id, getattr(card, "devices", ("cpu",)), idle)
-        kept_s = parse_keep_alive(settings().keep_alive)
+        kept_s = parse_keep_alive(keep_alive, parse_keep_alive(settings().keep_alive))
         with self.fleet.processes.using(
             need, idle, service=family.service, keep_alive_s=kept_s, check=check
         ) as record:  # fmt: skip

@@ -54,6 +54,7 @@ class FleetRenderer:
         answer = self._fleet.call(
             request.model, request_body(request, fields, job_id, from_plan), accept=_LOSSLESS, into=request.scratch,
             deadline_s=deadline_s, progress=progress, cancelled=cancelled, headers=_headers(request),
+            keep_alive=request.keep_alive,
         )  # fmt: skip
         return _rendered(answer, request, target.card, time.monotonic() - began)
 

@@ -103,7 +103,7 @@ class Making:
             model=self.request.model, duration_s=self.start.duration_s, seed=seed, plan=plan,
             prompt=self.request.prompt, lyrics=self.request.lyrics, midi=self.request.midi, lrc=self.request.lrc,
             stems=self.request.stems, options=self.request.options, scratch=scratch, request_id=self.start.request_id,
-            traceparent=trace.traceparent(),
+            traceparent=trace.traceparent(), keep_alive=self.request.keep_alive,
         )  # fmt: skip
         began = time.monotonic()
         made = self._bounded(asked, self._deadline_s())

@@ -35,6 +35,7 @@ class RenderRequest:
     scratch: Path = Path()  # an empty folder of this job on a disk with room; files may be left there
     request_id: str | None = None
     traceparent: str | None = None
+    keep_alive: str | float | None = None  # how long the model stays loaded afterwards; None = as set
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tonewheel.audio.formats import Format
 from tonewheel.errors import InvalidRequest
+from tonewheel.fleet.keep_alive import parse_keep_alive
 from tonewheel.songs.faults import explain
 from tonewheel.songs.plan import MAX_DURATION_S, MAX_SEED, SongPlan
 from tonewheel.songs.request import DEFAULT_DURATION_S, PlanRequest, plan_request
@@ -46,11 +47,20 @@ class SongRequest(BaseModel):
     lrc: bool = Field(default=False, description="Also timed lyrics, where the model knows them.")
     stems: bool = Field(default=False, description="Also one file a part, where the model plays parts.")
     options: dict[str, Any] = Field(default_factory=dict, description="The model's own settings, checked by it.")
+    keep_alive: str | int | float | None = Field(
+        default=None, description="How long the model stays loaded afterwards: 0, -1 (always), seconds, or '30m'."
+    )
 
     @field_validator("prompt", mode="before")
     @classmethod
     def _prompt(cls, value: object) -> object:
         return clean_text(value, "prompt", MAX_NARRATIVE) if isinstance(value, str) else value
+
+    @field_validator("keep_alive", mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        parse_keep_alive(value)
+        return value
 
     @model_validator(mode="after")
     def _possible(self) -> SongRequest:

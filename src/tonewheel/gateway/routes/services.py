@@ -10,7 +10,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 import httpx
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -57,9 +57,16 @@ async def ask(request: Request, name: Name, path: Rest) -> Response:
         "application/json": {"schema": {"type": "object"}, "example": {"narrative": doc.NARRATIVE, "duration": 30}}
     }}},
 )  # fmt: skip
-async def work(request: Request, name: Name, path: Rest) -> Response:
+async def work(
+    request: Request,
+    name: Name,
+    path: Rest,
+    keep_alive: Annotated[
+        str | None, Query(max_length=40, description="How long the model stays afterwards: 0, -1 (always), 30m …")
+    ] = None,
+) -> Response:
     """At once, without a queue: a busy service answers 503. Bodies are streamed both ways."""
-    return await _pass_on(request, name, path)
+    return await _pass_on(request, name, path, keep_alive)
 
 
 @router.delete(
@@ -71,13 +78,13 @@ async def drop(request: Request, name: Name, path: Rest) -> Response:
     return await _pass_on(request, name, path)
 
 
-async def _pass_on(request: Request, name: str, path: str) -> Response:
+async def _pass_on(request: Request, name: str, path: str, keep_alive: str | None = None) -> Response:
     if any(part in (".", "..") for part in path.split("/")) or "\\" in path or "\0" in path:
         raise NotFound("there is no such address", param="path")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise _too_large()
-    held = _Held(backend_of(request), name)
+    held = _Held(backend_of(request), name, keep_alive)
     address = await held.open()
     read = asyncio.Event()  # the body: it goes on while we listen for the client
     try:
@@ -173,9 +180,9 @@ class _Passed(Response):
 class _Held:
     """A model's process, kept for as long as we speak with it. Starting it takes a thread."""
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, keep_alive: str | None = None) -> None:
         self.files = contextlib.AsyncExitStack()
-        self._using = backend.models.using(name, self._check)
+        self._using = backend.models.using(name, self._check, keep_alive)
         self._backend = backend
         self._gone = threading.Event()
 
