@@ -6,6 +6,7 @@ All methods belong to the event loop's thread; only the jobs themselves run else
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import time
@@ -63,6 +64,10 @@ class Host:
     def _load(self) -> Model[Any]:
         model = self.family.create(self.card)
         model.load(self._load_context)
+        # What is there now stays until the end: from here on a collection looks at what requests left only. Over the
+        # hundred thousands of objects of torch and transformers it held up everybody's work, and /health, for a second.
+        gc.collect()
+        gc.freeze()
         return model
 
     def _tell_load(self, progress: Progress) -> None:
