@@ -88,6 +88,8 @@ def test_wrong_jobs_and_pages_are_told(tonewheel: Cli, data_dir: Path) -> None:
     for command in (["show"], ["watch"], ["cancel"], ["list", "--after"]):
         for wrong in ("nonsense", "job_" + "A" * 22, "../../etc/passwd"):
             assert "there is no job" in refused(tonewheel, "jobs", *command, wrong)
+    assert "'asleep' is not one of 'queued'" in (said := refused(tonewheel, "jobs", "list", "--state", "asleep"))
+    assert "Value error" not in said
     assert "1 to 200" in refused(tonewheel, "jobs", "list", "-n", "0")
     refused(tonewheel, "jobs", "list", "--state", "asleep")
 

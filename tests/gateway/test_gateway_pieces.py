@@ -124,6 +124,9 @@ def test_a_style_is_never_sung_and_lyrics_are_told_from_prompts() -> None:
     assert MusicGeneration(input=long).order().lyrics == long
     assert MusicGeneration(input=" ".join(["word"] * 20)).order().lyrics is None
     assert one.format == "wav" and one.duration_s == 30
+    with pytest.raises(InvalidRequest) as short:
+        MusicGeneration(prompt="warm synthwave", duration=5, model="composer").order()
+    assert short.value.param == "duration" and "duration_s" not in short.value.message
     with pytest.raises(InvalidRequest):
         MusicGeneration().order()
 

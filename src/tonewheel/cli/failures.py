@@ -24,7 +24,9 @@ def report(error: BaseException) -> int:
         error.show()  # type: ignore[attr-defined]  # not a mistake: the help was wanted
         return 0
     if isinstance(error, _UsageBase):
-        _say(f"{error.format_message()} (try --help)")  # type: ignore[attr-defined]
+        # Typer takes pydantic's words for a value that is none of those allowed.
+        text = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
+        _say(f"{text} (try --help)")
         return 2
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return interrupted()

@@ -187,5 +187,10 @@ def generated_song(song: Song | None) -> dict[str, Any] | None:
 
 
 def _order(**values: Any) -> SongOrder:
-    request: SongRequest = song_request(**values)
+    try:
+        request: SongRequest = song_request(**values)
+    except InvalidRequest as wrong:
+        if wrong.param != "duration_s":
+            raise
+        raise InvalidRequest(wrong.message.replace("duration_s", "duration"), param="duration") from None
     return SongOrder(**{name: getattr(request, name) for name in request.model_fields_set})
