@@ -162,22 +162,24 @@ def test_a_look_at_the_head_of_a_stream_does_not_wait_for_its_end(dawdling: Serv
 # ── services ──
 
 
-def stopped(served: Served) -> int:
-    return int(served.client.get("/services/dawdler/stopped").json()["stopped"])
+def counted(served: Served, what: str) -> int:
+    """How many runs have `begun` or were `stopped`."""
+    return int(served.client.get("/services/dawdler/stopped").json()[what])
 
 
 @pytest.mark.parametrize("path", ["predict", "predict/stream"])
 def test_one_who_leaves_a_service_stops_its_work(dawdling: Served, path: str) -> None:
-    before = stopped(dawdling)
+    before = counted(dawdling, "stopped")
     url = f"/services/dawdler/{path}"
     assert dawdling.client.post(url, json={"prompt": "quick"}).status_code == 200
+    begun = counted(dawdling, "begun")
     host, port = dawdling.url.removeprefix("http://").split(":")
     body = httpx.Request("POST", "http://x", json=ENDLESS).content
     with socket.create_connection((host, int(port)), timeout=60) as leaving:
         head = f"POST {url} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
         leaving.sendall(head.encode() + body)
-        wait_for(lambda: dawdling.client.get("/services/dawdler/health").json()["busy"] == 1)
-    wait_for(lambda: stopped(dawdling) == before + 1)
+        wait_for(lambda: counted(dawdling, "begun") == begun + 1)  # a slot is busy before its work begins
+    wait_for(lambda: counted(dawdling, "stopped") == before + 1)
     leases = dawdling.data_dir / "fleet" / "dawdler" / "leases"
     wait_for(lambda: not list(leases.iterdir()))
     assert dawdling.client.post(url, json={}).status_code == 200

@@ -51,7 +51,7 @@ class Made(BaseModel):
     metadata: Metadata
 
 class Dawdler(Model[Ask]):
-    stopped = 0
+    begun = stopped = 0
     def load(self, context):
         if until := os.environ.get("DAWDLER_LOADS_UNTIL"):
             context.progress("weights", 0.1)
@@ -67,6 +67,7 @@ class Dawdler(Model[Ask]):
         return request
     def run(self, request, context):
         try:
+            Dawdler.begun += 1
             for i in range(request.steps):
                 context.progress("steps", 0.9 * i / request.steps)
                 if request.stream:
@@ -106,7 +107,8 @@ FAMILY = Family(
     name="dawdler", title="Dawdler", cards=(CARD,), request=Ask, response=Made, create=Dawdler,
     memory_bytes=lambda card, request: 1000, metadata_keys=("metadata", "meta"), max_body_bytes=1_000_000,
     routes=(
-        InfoRoute("/stopped", "How many runs were stopped", lambda model: {"stopped": Dawdler.stopped}),
+        InfoRoute("/stopped", "How many runs were begun, and how many stopped",
+                  lambda model: {"begun": Dawdler.begun, "stopped": Dawdler.stopped}),
         WorkRoute("/foreign", "In other words", Foreign, ForeignMade,
                   lambda body: Ask(prompt=body.words, client_job_id=body.client_job_id),
                   lambda body, answer: {"said": body.words.upper(), "trace": answer["metadata"]["trace_id"]}),
