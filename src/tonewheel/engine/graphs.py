@@ -47,7 +47,8 @@ class Graphs:
                     tensor.copy_(was)
         torch.cuda.current_stream(self._device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads decode audio meanwhile and may allocate: only this one's calls are recorded and checked.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             step()  # recorded, not run
         self._pool = self._pool or graph.pool()
         return graph
