@@ -12,10 +12,10 @@ import torch
 from test_musicgen_reference import chroma_by_torch
 
 from tonewheel.errors import InvalidRequest, OutOfMemory, RenderFault
+from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
 from tonewheel.models.musicgen.codec import Codec
-from tonewheel.models.musicgen.model import _told
 
 TOLERANCE = 2e-6  # of samples within ±1; measured 2e-7: sums in another order
 FRAMES = 137
@@ -101,10 +101,10 @@ def test_samples_become_codes_and_each_side_has_its_own(codec: Codec) -> None:
 def test_a_cpu_without_memory_is_told_as_such() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert isinstance(_told(caught.value), OutOfMemory)
-    assert isinstance(_told(RenderFault(f"a step of the model failed: {caught.value}")), OutOfMemory)
+    assert isinstance(told(caught.value), OutOfMemory)
+    assert isinstance(told(RenderFault(f"a step of the model failed: {caught.value}")), OutOfMemory)
     other = RuntimeError("shapes do not match")
-    assert _told(other) is other
+    assert told(other) is other
 
 
 # ── melody ──────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tonewheel.engine.faults import out_of_memory
 from tonewheel.engine.model import FrameModel
 from tonewheel.engine.request import GenerationRequest
 from tonewheel.engine.runner import Runner, Stepped
@@ -246,12 +246,6 @@ class Engine:
 def _told(error: Exception) -> TonewheelError:
     if isinstance(error, TonewheelError):
         return error
-    # torch tells with a bare RuntimeError that a CPU has no memory left.
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+    if out_of_memory(error):
         return OutOfMemory("the device ran out of memory: ask for less audio, fewer variations, or free memory on it")
     return RenderFault(f"a step of the model failed: {type(error).__name__}: {error}")
-
-
-def waited(sequence: Sequence) -> float:
-    """Seconds from submit to the slot (so far, if it still waits)."""
-    return (sequence.admitted_at or time.monotonic()) - sequence.submitted_at

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from tonewheel import __version__
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
-from tonewheel.errors import InvalidRequest, OutOfMemory
+from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Audio, Model, Result, RunContext
+from tonewheel.models.free_memory import told
 from tonewheel.models.heartmula.card import RELEASES
 from tonewheel.models.heartmula.checkpoint import Checkpoint
 from tonewheel.models.heartmula.codec import HeartCodec
@@ -51,7 +52,7 @@ class Heartmula(Model[HeartmulaRequest]):
             self._engine.submit(GenerationRequest(prompt, 2, Sampling(guidance_scale=1))).result(600)
             self._codec.warm_up()
         except RuntimeError as error:
-            raise _told(error) from error
+            raise told(error) from error
 
     def validate(self, request: HeartmulaRequest) -> HeartmulaRequest:
         """Reads its texts and reckons its positions. Raises InvalidRequest."""
@@ -79,7 +80,7 @@ class Heartmula(Model[HeartmulaRequest]):
             song = Song(self._engine, self._codec, wanted, context)
             samples = song.make()
         except RuntimeError as error:
-            raise _told(error) from error
+            raise told(error) from error
         audio = Audio(samples, SAMPLE_RATE, tags=self._tags(request, seed))
         return Result(_fields(request, audio, song, seed), audio, seed=seed, duration_s=audio.duration_s)
 
@@ -129,10 +130,3 @@ def _fields(request: HeartmulaRequest, audio: Audio, song: Song, seed: int) -> d
         "ended": "by itself" if song.ended_itself else "at its length", "prompt": request.asked,
         "lyrics": request.words, "tags": request.sound, "seed": seed,
     }  # fmt: skip
-
-
-def _told(error: RuntimeError) -> Exception:
-    """torch tells with a bare RuntimeError that a CPU has no memory left."""
-    if "allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
-        return OutOfMemory("there is not enough memory for it: ask for less audio, or free memory and try again")
-    return error

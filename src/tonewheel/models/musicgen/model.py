@@ -14,8 +14,9 @@ from tonewheel import __version__
 from tonewheel.audio.incoming import Limits, decode
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
-from tonewheel.errors import InvalidRequest, ModelBroken, OutOfMemory, RenderFault
+from tonewheel.errors import InvalidRequest, ModelBroken, RenderFault
 from tonewheel.models.base import Audio, Model, Result, RunContext
+from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
 from tonewheel.models.musicgen.codec import Codec
@@ -54,7 +55,7 @@ class Musicgen(Model[MusicgenRequest]):
             self._text = TextEncoder(checkpoint, device, min(MAX_TOKENS, room) if shape.chroma else MAX_TOKENS)
             decoder = _decoder(checkpoint, shape, device, dtype, context)
         except RuntimeError as error:
-            raise _told(error) from error
+            raise told(error) from error
         self._shape = shape
         self._engine = Engine(decoder, self.card.concurrency, cache_limit=cache_limit(device))
         self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
@@ -99,7 +100,7 @@ class Musicgen(Model[MusicgenRequest]):
             pieces = [Piece(self._engine, self._codec, one) for one in seeded]
             self._make(pieces, context, self._tags(request, seed))
         except (RuntimeError, RenderFault) as error:
-            raise _told(error) from error
+            raise told(error) from error
         made = [Audio(p.samples, SAMPLE_RATE, tags=self._tags(request, s)) for p, s in zip(pieces, seeds, strict=True)]
         fields = _fields(request, made, seeds) | {"notes": _notes(request, text, negative, self._text.max_tokens)}
         return Result(fields, made[0], seed=seed, duration_s=sum(audio.duration_s for audio in made))
@@ -208,10 +209,3 @@ def _notes(request: MusicgenRequest, text: Encoded | None, negative: Encoded | N
     if request.negative_prompt and request.guidance_scale == 1:
         notes.append("negative_prompt was not used: it needs a guidance_scale above 1")
     return notes
-
-
-def _told(error: Exception) -> Exception:
-    """torch tells with a bare RuntimeError that a CPU has no memory left, which the engine passes on as a fault."""
-    if "allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
-        return OutOfMemory("there is not enough memory for it: ask for less audio, or free memory and try again")
-    return error
