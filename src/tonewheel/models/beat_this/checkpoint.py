@@ -22,6 +22,7 @@ from tonewheel.errors import ModelBroken, NotPulled
 from tonewheel.models.base import Card
 from tonewheel.models.beat_this.card import checkpoint_name
 from tonewheel.models.beat_this.network import BeatThis, Shape
+from tonewheel.models.tensor_files import some
 from tonewheel.settings import may_unpickle
 
 SAFETENSORS = "model.safetensors"
@@ -143,5 +144,4 @@ def _fill(network: BeatThis, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def _listed(what: str, names: Iterable[str]) -> list[str]:
     found = sorted(names)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return [f"{what}: {', '.join(found[:3])}{more}"] if found else []
+    return [f"{what}: {some(found, 3)}"] if found else []

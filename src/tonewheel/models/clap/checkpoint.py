@@ -22,8 +22,9 @@ import torch
 from transformers import ClapModel, ClapProcessor
 from transformers.utils import logging as transformers_logging
 
+from tonewheel.models.tensor_files import some
+
 _PICKLE, _SAFE = "pytorch_model.bin", "model.safetensors"
-_NAMED = 5  # tensors named in a message
 # Tables that are computed, not learned; files of other versions of transformers lack them or have them besides.
 _COMPUTED = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "attn_mask")
 
@@ -109,8 +110,7 @@ def _account(folder: Path, found: dict[str, Any]) -> None:
     }
     for what, names in problems.items():
         if names:
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            raise ModelBroken(f"tensors in {folder} {what}: {', '.join(names[:_NAMED])}{more}; pull the model again")
+            raise ModelBroken(f"tensors in {folder} {what}: {some(names)}; pull the model again")
 
 
 def _learned(names: Iterable[str]) -> list[str]:

@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError, safe_open
 
 from tonewheel.errors import ModelBroken
 from tonewheel.models.heartmula.card import Release
@@ -26,14 +23,13 @@ from tonewheel.models.heartmula.flow import FlowShape
 from tonewheel.models.heartmula.language import CODES, END, LanguageShape
 from tonewheel.models.heartmula.tensors import Shapes, is_needed, of_codec, of_language
 from tonewheel.models.heartmula.wave import WaveShape
+from tonewheel.models.tensor_files import Reader, safetensors_in, shapes, some
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 _CODEC = "HeartCodec-oss"
 _LATER_PREFIX = "decoder."  # of the codec's tensors in later uploads
-_NAMED = 5  # tensors named in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Part:
     prefix: str = ""
 
     def reader(self, device: torch.device, dtype: torch.dtype, tell: Callable[[float], None] | None = None) -> Reader:
-        return Reader(self, device, dtype, tell or (lambda _share: None))
+        return Reader(self.folder, self.where, device, dtype, prefix=self.prefix, tell=tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,38 +83,6 @@ class Checkpoint:
         return cls(folder, tokenizer, ids, language, codec)
 
 
-class Reader:
-    """Tensors of a part by name, each read when it is asked for. Use it as a context manager."""
-
-    def __init__(self, part: Part, device: torch.device, dtype: torch.dtype, tell: Callable[[float], None]) -> None:
-        self._part, self._device, self._dtype, self._tell = part, device, dtype, tell
-        self._asked = 0
-        self._opened: dict[Path, Any] = {}
-        self._files = ExitStack()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._opened.clear()
-        self._files.close()
-
-    def __call__(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """A tensor on the device, in `dtype` or the part's own type. Raises ModelBroken."""
-        self._asked += 1
-        self._tell(min(1.0, self._asked / len(self._part.where)))
-        file = self._part.where.get(name)
-        if file is None:
-            raise ModelBroken(f"{self._part.folder} is not complete: it has no tensor {self._part.prefix}{name}")
-        try:
-            if file not in self._opened:
-                self._opened[file] = self._files.enter_context(safe_open(file, framework="pt"))
-            tensor: Tensor = self._opened[file].get_tensor(self._part.prefix + name)
-        except (SafetensorError, OSError) as error:
-            raise ModelBroken(f"{file} cannot be read: {error}; get it again") from None
-        return tensor.to(self._device, dtype or self._dtype)
-
-
 # ── the two parts ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -146,7 +110,7 @@ def _codec(folder: Path, release: Release) -> Part:
         others = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name.startswith("HeartCodec"))
         if others:
             raise ModelBroken(
-                f"{folder} has {_some(others)}, but {release.title} belongs with {release.codec}: "
+                f"{folder} has {some(others)}, but {release.title} belongs with {release.codec}: "
                 f"put {release.codec_source} into it as {_CODEC}"
             )
         raise ModelBroken(f"{folder} has no folder {_CODEC}: put {release.codec_source} into it under that name")
@@ -179,7 +143,7 @@ def _check(folder: Path, where: Mapping[str, Path], prefix: str, wanted: Shapes)
     """Raises ModelBroken, naming tensors that are missing, of another shape, or known to nobody."""
     missing = [prefix + name for name in wanted if name not in where]
     strange = [prefix + name for name in where if name not in wanted]
-    found = _shapes(where, prefix) if not missing else {}
+    found = shapes(where, prefix) if not missing else {}
     other = [
         f"{prefix}{name} {list(found[name])} instead of {list(shape)}"
         for name, shape in wanted.items()
@@ -187,23 +151,7 @@ def _check(folder: Path, where: Mapping[str, Path], prefix: str, wanted: Shapes)
     ]
     for what, names in (("are missing", missing), ("have another shape", other), ("are not known", strange)):
         if names:
-            raise ModelBroken(f"{folder}: tensors {what}: {_some(names)}")
-
-
-def _shapes(where: Mapping[str, Path], prefix: str) -> Shapes:
-    """Read from the heads of the files. Raises ModelBroken."""
-    shapes: Shapes = {}
-    for file in sorted(set(where.values())):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                there = set(opened.keys())
-                for name in (n for n, f in where.items() if f == file):
-                    if prefix + name not in there:
-                        raise ModelBroken(f"{file} has no tensor {prefix}{name}, which its index says it has")
-                    shapes[name] = tuple(opened.get_slice(prefix + name).get_shape())
-        except (SafetensorError, OSError) as error:
-            raise ModelBroken(f"{file} cannot be read: {error}; get it again") from None
-    return shapes
+            raise ModelBroken(f"{folder}: tensors {what}: {some(names)}")
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────
@@ -211,22 +159,9 @@ def _shapes(where: Mapping[str, Path], prefix: str) -> Shapes:
 
 def _weights(folder: Path) -> dict[str, Path]:
     """The file of every tensor. Raises ModelBroken."""
-    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file():
-        named = _json(index).get("weight_map")
-        if not isinstance(named, dict) or not named:
-            raise ModelBroken(f"{index} has no weight_map: get it again")
-        where = {str(name): folder / Path(str(file)).name for name, file in named.items()}
-        if gone := sorted({file.name for file in where.values() if not file.is_file()}):
-            raise ModelBroken(f"{folder} is not complete: {_some(gone)} is missing; get it again")
+    if where := safetensors_in(folder):
         return where
-    if not whole.is_file():
-        raise ModelBroken(f"{folder} has no weights: there is no model.safetensors (or its index) in it")
-    try:
-        with safe_open(whole, framework="pt") as opened:
-            return dict.fromkeys(opened.keys(), whole)
-    except (SafetensorError, OSError) as error:
-        raise ModelBroken(f"{whole} cannot be read: {error}; get it again") from None
+    raise ModelBroken(f"{folder} has no weights: there is no model.safetensors (or its index) in it")
 
 
 def _ids(path: Path, release: Release) -> Ids:
@@ -235,7 +170,7 @@ def _ids(path: Path, release: Release) -> Ids:
     said = _json(path)
     known = {f.name for f in fields(Ids)}
     if wrong := [name for name in said if name in known and (not isinstance(said[name], int) or said[name] < 0)]:
-        raise ModelBroken(f"{path}: {_some(wrong)} is no id")
+        raise ModelBroken(f"{path}: {some(wrong)} is no id")
     return Ids(**{name: said[name] for name in known & set(said)})
 
 
@@ -249,8 +184,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise ModelBroken(f"{path} holds something else than names and values")
     return said
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tonewheel.models.musicgen.checkpoint import AUDIO, Checkpoint, fill
+from tonewheel.models.musicgen.checkpoint import AUDIO, Checkpoint
 from tonewheel.models.musicgen.windows import SAMPLES_PER_FRAME
+from tonewheel.models.tensor_files import fill
 
 
 class Codec:

@@ -27,6 +27,7 @@ from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
+from tonewheel.models.tensor_files import some
 from tonewheel.settings import may_unpickle, weights_dir
 from tonewheel.songs.plan import MAX_SEED
 
@@ -160,17 +161,14 @@ def _decoder(
     checkpoint: Checkpoint, shape: DecoderShape, device: torch.device, dtype: torch.dtype, context: RunContext
 ) -> MusicgenDecoder:
     parts = ("decoder.", "enc_to_dec_proj.", "audio_enc_to_dec_proj.")
-    with checkpoint.reader(*parts, device=device, dtype=dtype) as reader:
-        whole = len(reader.left)
 
-        def weights(name: str) -> torch.Tensor:
-            context.progress("weights", 0.2 + 0.75 * (1 - len(reader.left) / max(1, whole)))
-            return reader(name)
+    def tell(share: float) -> None:
+        context.progress("weights", 0.2 + 0.75 * share)
 
+    with checkpoint.reader(*parts, device=device, dtype=dtype, tell=tell) as weights:
         decoder = MusicgenDecoder(shape, weights, device=device, dtype=dtype)
-        if reader.left:
-            more = f" and {len(reader.left) - 5} more" if len(reader.left) > 5 else ""
-            raise ModelBroken(f"{checkpoint.folder}: tensors are not known: {', '.join(reader.left[:5])}{more}")
+        if weights.left:
+            raise ModelBroken(f"{checkpoint.folder}: tensors are not known: {some(weights.left)}")
         return decoder
 
 

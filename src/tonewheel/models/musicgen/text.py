@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tonewheel.errors import ModelBroken
-from tonewheel.models.musicgen.checkpoint import TEXT, Checkpoint, fill
+from tonewheel.models.musicgen.checkpoint import TEXT, Checkpoint
+from tonewheel.models.tensor_files import fill
 
 log = logging.getLogger(__name__)
 
