@@ -71,6 +71,7 @@ def show(name: _Name, as_json: _Json = False) -> None:
             "weight licence": card.weight_license or "no weights",
             "consent": ("given" if found.consent else "needed") if card.consent_required else "not needed",
             "source": f"{card.source} {card.revision}".strip(),
+            "with": "; ".join(f"{p.folder} from {p.source} {p.revision}".strip() for p in card.parts),
             "audio": f"{card.sample_rate} Hz, {card.channels} channels" if card.sample_rate else "none",
             "longest": f"{card.max_duration_s:g} s" if card.max_duration_s else "",
             "at once": str(card.concurrency),

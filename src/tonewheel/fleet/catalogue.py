@@ -35,10 +35,9 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types. Never a URL of a remote service."""
-        card = self.card.model_dump(mode="json", exclude={"files"}) if self.card else {"id": self.id}
+        card = self.card.shown() if self.card else {"id": self.id, "size_bytes": 0}
         return card | {
             "state": self.state,
-            "size_bytes": self.card.size_bytes if self.card else 0,
             "disk_bytes": self.disk_bytes,
             "folder": str(self.folder) if self.folder else None,
             "consent_given": self.consent,

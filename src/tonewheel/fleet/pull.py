@@ -7,8 +7,10 @@ A file arrives as `NAME.part` and gets its name when its size and SHA-256 are th
 cut off goes on at the byte where it stopped. Sources (`sources.py`): a folder (`/…`, `file:///…`), `hf:OWNER/NAME`
 (the hub's `/OWNER/NAME/resolve/REVISION/FILE`, from `TONEWHEEL_HUB_URL`), `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER`.
 
-A card that knows no hashes names patterns: the source then says which files it has and what their hashes are. A folder
-of the user's own (`TONEWHEEL_<MODEL>_PATH`) is used as it is: nothing is pulled into it, nothing in it is deleted.
+A card that knows no hashes names patterns: the source then says which files it has and what their hashes are. Parts of
+a card come from sources of their own into folders of their own (`CardPart`); a source given for all of a model has them
+in folders of the same names. A folder of the user's own (`TONEWHEEL_<MODEL>_PATH`) is used as it is: nothing is pulled
+into it, nothing in it is deleted.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -35,7 +38,7 @@ from tonewheel.errors import (
 )
 from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.memory import readable
-from tonewheel.fleet.sources import CHUNK, Source, open_source
+from tonewheel.fleet.sources import CHUNK, Source, Within, open_source
 from tonewheel.models.base import Card, CardFile
 from tonewheel.settings import may_unpickle, own_weights, settings, weights_dir
 
@@ -63,9 +66,12 @@ def is_pulled(card: Card) -> bool:
         return folder.is_dir()
     try:
         noted = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        if card.files:
-            return all(noted.get(f.path) == [f.sha256, *_stamp(folder / f.path)] for f in card.files)
-        return bool(noted) and all(entry[1:] == _stamp(folder / path) for path, entry in noted.items())
+        if any(noted.get(f.path) != [f.sha256, *_stamp(folder / f.path)] for f in card.known):
+            return False
+        if any(entry[1:] != _stamp(folder / path) for path, entry in noted.items()):
+            return False
+        heads = {path.rpartition("/")[0].partition("/")[0] for path in noted}
+        return bool(noted) and all(part.folder in heads for part in card.parts)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -102,13 +108,16 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
     if own_weights(card.id) is not None:
         require_pulled(card)
         return folder
-    origin = open_source(source or card.source, card.revision)
+    shares = list(_shares(card, source))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, card), origin:
-            files = card.files or _listed(origin, card)
+        with _alone(folder, card), contextlib.ExitStack() as opened:
+            for share in shares:
+                opened.enter_context(share.origin)
+            wanted = [(share.origin, file) for share in shares for file in share.known or _listed(share, card)]
+            files = [file for _, file in wanted]
             _check_room(card, files, folder)
-            for file in files:
+            for origin, file in wanted:
                 _pull_file(origin, file, _inside(folder, file), progress or _unheard)
             _note(folder, files)
     except OSError as error:
@@ -116,14 +125,36 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
     return folder
 
 
-def _listed(origin: Source, card: Card) -> Sequence[CardFile]:
-    """The files a card names by patterns; pickles only where the user allows them. Raises PullFailed."""
-    pickles = _PICKLES if may_unpickle(card.id) else ()
-    files = origin.files((*card.patterns, *pickles))
-    if not any(file.path.endswith(_WEIGHTS) for file in files):
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What comes from one source, by its place in the model's folder."""
+
+    origin: Source
+    known: tuple[CardFile, ...]
+    patterns: tuple[str, ...]
+
+
+def _shares(card: Card, source: str | None) -> Iterator[_Share]:
+    """The card's own files, then those of its parts; from `source`, which has them in folders, or each from its own."""
+    given = open_source(source, card.revision) if source else None
+    yield _Share(given or open_source(card.source, card.revision), card.files, card.patterns)
+    for part in card.parts:
+        patterns = tuple(f"{part.folder}/{pattern}" for pattern in part.patterns)
+        yield _Share(given or Within(part.folder, open_source(part.source, part.revision)), part.known, patterns)
+
+
+def _listed(share: _Share, card: Card) -> Sequence[CardFile]:
+    """The files that patterns name; pickles only where the user allows them. Raises PullFailed."""
+    needs_weights = any(pattern.endswith(_WEIGHTS) for pattern in share.patterns)
+    pickles = _PICKLES if needs_weights and may_unpickle(card.id) and not card.parts else ()
+    files = share.origin.files((*share.patterns, *pickles))
+    if needs_weights and not any(file.path.endswith(_WEIGHTS) for file in files):
+        lacking = f"the source has no weights of {card.id} ({', '.join(share.patterns)})"
+        if card.parts:
+            raise PullFailed(lacking)
         raise PullFailed(
-            f"the source has no weights of {card.id} ({', '.join(card.patterns)}). If it has them as pickles "
-            f"(pytorch_model.bin) and you trust it, set TONEWHEEL_PICKLED_MODELS={card.id} and pull again"
+            f"{lacking}. If it has them as pickles (pytorch_model.bin) and you trust it, set "
+            f"TONEWHEEL_PICKLED_MODELS={card.id} and pull again"
         )
     return files
 

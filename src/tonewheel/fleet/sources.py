@@ -27,7 +27,10 @@ class Source(Protocol):
         ...
 
     def files(self, patterns: Sequence[str]) -> Sequence[CardFile]:
-        """The files at its top whose names match, with the hashes it states or they have. Raises PullFailed."""
+        """The files whose names match, with the hashes it states or they have. Raises PullFailed.
+
+        A pattern without a folder means files at its top, `unet/*.json` those right in that folder.
+        """
         ...
 
     def __enter__(self) -> Any: ...
@@ -84,7 +87,9 @@ class Folder:
             raise _finally(f"the source has no file {path}") from None
 
     def files(self, patterns: Sequence[str]) -> Sequence[CardFile]:
-        names = _matching([p.name for p in self._path.iterdir() if p.is_file()], patterns)
+        folders = (self._path / folder for folder in _folders(patterns))
+        there = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file()]
+        names = _matching([p.relative_to(self._path).as_posix() for p in there], patterns)
         return [_hashed(name, self.read(name, 0)) for name in names]
 
 
@@ -132,9 +137,11 @@ class Hub:
         """Large files are listed with their SHA-256; small ones with git's own hash, to which they are held."""
         url = f"/api/models/{quote(self._repository)}/tree/{quote(self._revision, safe='')}"
         try:
-            response = self._client.get(url)
-            self._checked(response.status_code, None, "the list of files", 0)
-            listed = {str(e["path"]): e for e in response.json() if e.get("type") == "file"}
+            listed: dict[str, Any] = {}
+            for folder in _folders(patterns):
+                response = self._client.get(f"{url}/{quote(folder)}" if folder else url)
+                self._checked(response.status_code, None, f"the list of files {folder}".rstrip(), 0)
+                listed |= {str(e["path"]): e for e in response.json() if e.get("type") == "file"}
             return [self._listed(name, listed[name]) for name in _matching(listed, patterns)]
         except self._httpx.HTTPError as error:
             raise PullFailed(f"the hub did not list its files ({type(error).__name__}): pull again") from error
@@ -228,9 +235,40 @@ class Objects:
         return [_hashed(name, self.read(name, 0)) for name in _matching(names, patterns)]
 
 
+class Within:
+    """Another source seen from further up: `folder` holds what lies at its top."""
+
+    def __init__(self, folder: str, origin: Source) -> None:
+        self._folder, self._origin = folder, origin
+
+    def __enter__(self) -> Within:
+        self._origin.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._origin.__exit__(*exception)
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        return self._origin.read(path.removeprefix(f"{self._folder}/"), offset)
+
+    def files(self, patterns: Sequence[str]) -> Sequence[CardFile]:
+        plain = [pattern.removeprefix(f"{self._folder}/") for pattern in patterns]
+        return [f.model_copy(update={"path": f"{self._folder}/{f.path}"}) for f in self._origin.files(plain)]
+
+
+def _folders(patterns: Sequence[str]) -> list[str]:
+    """Those the patterns speak of, each once; empty is the top."""
+    return list(dict.fromkeys(pattern.rpartition("/")[0] for pattern in patterns))
+
+
 def _matching(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """Names without folders that match one of the patterns, sorted. Raises PullFailed when none does."""
-    found = sorted(n for n in names if "/" not in n and any(fnmatchcase(n, pattern) for pattern in patterns))
+    """Names that match one of the patterns, folder and all, sorted. Raises PullFailed when none does."""
+    wanted = [pattern.rpartition("/")[::2] for pattern in patterns]
+    found = sorted(
+        name for name in names
+        if any(name.rpartition("/")[0] == folder and fnmatchcase(name.rpartition("/")[2], pattern)
+               for folder, pattern in wanted)
+    )  # fmt: skip
     if not found:
         raise _finally(f"the source has none of the files of this model ({', '.join(patterns)})")
     return found

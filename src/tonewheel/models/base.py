@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from tonewheel.audio.tags import Tags
 
 __all__ = [
-    "Audio", "Blob", "Card", "CardFile", "Family", "FileRoute", "InfoRoute", "Metadata", "Model", "ModelRequest",
-    "Progress", "Result", "RunContext", "Seed", "Upload", "WorkRoute",
+    "Audio", "Blob", "Card", "CardFile", "CardPart", "Family", "FileRoute", "InfoRoute", "Metadata", "Model",
+    "ModelRequest", "Progress", "Result", "RunContext", "Seed", "Upload", "WorkRoute",
 ]  # fmt: skip
 
 # ── the card ────────────────────────────────────────────────────────────────────────────────────
@@ -63,6 +63,21 @@ class CardFile(_Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class CardPart(_Frozen):
+    """Files that lie in a folder of the model's own folder and come from a source of their own."""
+
+    folder: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Where they lie in the model's.")
+    source: str = Field(description="As a card's; with `pull --from FOLDER` they are taken from FOLDER/<folder>.")
+    revision: str = "main"
+    files: tuple[CardFile, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[CardFile, ...]:
+        """Its files by their place in the model's folder."""
+        return tuple(f.model_copy(update={"path": f"{self.folder}/{f.path}"}) for f in self.files)
+
+
 class Card(_Frozen):
     """What is known of a model before it is loaded."""
 
@@ -75,8 +90,10 @@ class Card(_Frozen):
     revision: str = Field(default="", description="A commit of the source; for built-in models their version.")
     files: tuple[CardFile, ...] = ()
     patterns: tuple[str, ...] = Field(
-        default=(), description="Where `files` is not known: names to take (*.json …); hashes are the source's own."
+        default=(),
+        description="Where `files` is not known: names to take (*.json, unet/*.json …); hashes are the source's own.",
     )
+    parts: tuple[CardPart, ...] = Field(default=(), description="What belongs beside them, from other sources.")
     code_license: str = Field(description="SPDX id.", examples=["Apache-2.0"])
     weight_license: str | None = Field(default=None, description="SPDX id or name; None = there are no weights.")
     consent_required: bool = Field(default=False, description="The weights restrict use: one recorded yes is needed.")
@@ -93,8 +110,18 @@ class Card(_Frozen):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to pull; 0 for a built-in model."""
-        return sum(f.size_bytes for f in self.files)
+        """Bytes to pull, as far as they are known; 0 for a built-in model."""
+        return sum(f.size_bytes for f in self.known)
+
+    @property
+    def known(self) -> tuple[CardFile, ...]:
+        """The files whose hashes are known, those of parts too, by their place in the model's folder."""
+        return (*self.files, *(f for part in self.parts for f in part.known))
+
+    def shown(self) -> dict[str, Any]:
+        """In plain JSON types, without the single files."""
+        told = self.model_dump(mode="json", exclude={"files": True, "parts": {"__all__": {"files"}}})
+        return told | {"size_bytes": self.size_bytes}
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────

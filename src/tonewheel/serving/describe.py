@@ -18,7 +18,7 @@ def describe(family: Family, card: Card) -> dict[str, Any]:
         "service": family.service,
         "version": __version__,
         "title": family.title,
-        "model": card.model_dump(mode="json", exclude={"files"}) | {"size_bytes": card.size_bytes},
+        "model": card.shown(),
         "models": [c.id for c in family.cards],
         "endpoints": _endpoints(family),
         "capabilities": _capabilities(family, card),

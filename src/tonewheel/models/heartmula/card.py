@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tonewheel.models.base import Card
+from tonewheel.models.base import Card, CardPart
 from tonewheel.models.heartmula.windows import SAMPLE_RATE
 from tonewheel.songs.plan import MAX_DURATION_S
 
 SLOTS = 8  # songs at once
 _LICENSE = "Apache-2.0"
+_PART = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 _BESIDE = "hf:HeartMuLa/HeartMuLaGen"  # tokenizer.json and gen_config.json, the same for all
 
 
@@ -54,10 +55,13 @@ def _card(name: str) -> Card:
         title=release.title,
         description=f"Songs with voice from lyrics and tags, stereo, 48 kHz; the release {_ABOUT[name]}.",
         tasks=("song", "music"),
-        # What belongs beside the two models; their own folders are put there by hand (docs/heartmula.md).
-        source=_BESIDE,
+        source=release.beside,  # what belongs beside the two models
         revision="main",
         patterns=("gen_config.json", "tokenizer.json"),
+        parts=(
+            CardPart(folder=release.language, source=release.language_source, patterns=_PART),
+            CardPart(folder=release.codec, source=release.codec_source, patterns=_PART),
+        ),
         code_license=_LICENSE,
         weight_license=_LICENSE,
         sample_rate=SAMPLE_RATE,

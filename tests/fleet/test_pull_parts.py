@@ -1,0 +1,188 @@
+"""A model put together from several sources: HeartMuLa's language model and codec beside its tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pull import HubServer, serve
+from test_pull_patterns import listed
+
+from tonewheel.errors import ConsentRequired, PullFailed, WrongHash
+from tonewheel.fleet.pull import here_bytes, is_pulled, pull, remove
+from tonewheel.models import registry
+from tonewheel.models.base import Card, CardFile, CardPart
+from tonewheel.settings import settings
+
+Run = Callable[..., Any]  # tests/conftest.py: code, out, err
+
+WEIGHTS = bytes(range(256)) * 8_000  # 2 MB
+CONFIG = b'{"model_type": "some"}'
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+REPOSITORIES = {
+    "HeartMuLaGen": {"gen_config.json": b"{}", "tokenizer.json": b'{"model": 1}', "README.md": b"# no"},
+    "HeartMuLa-oss-3B": {
+        "config.json": CONFIG, FIRST: WEIGHTS, SECOND: WEIGHTS[::-1], "model.safetensors.index.json": b"{}",
+    },
+    "HeartCodec-oss": {"config.json": CONFIG, "model.safetensors": WEIGHTS[:1_000_000], "LICENSE": b"no"},
+}  # fmt: skip
+WANTED = sorted([
+    "gen_config.json", "tokenizer.json", "HeartCodec-oss/config.json", "HeartCodec-oss/model.safetensors",
+    *(f"HeartMuLa-oss-3B/{n}" for n in REPOSITORIES["HeartMuLa-oss-3B"]),
+])  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    hub = HubServer()
+    for name, files in REPOSITORIES.items():
+        listing = [listed(n, d, large=len(d) > 1000) for n, d in files.items()]
+        hub.files[f"/api/models/HeartMuLa/{name}/tree/main"] = json.dumps(listing).encode()
+        hub.files |= {f"/HeartMuLa/{name}/resolve/main/{n}": d for n, d in files.items()}
+    server = serve(hub)
+    monkeypatch.setenv("TONEWHEEL_HUB_URL", hub.url)
+    monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path / "data"))
+    settings.cache_clear()
+    yield hub
+    settings.cache_clear()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def card() -> Card:
+    return registry.card("heartmula-3b")
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+
+
+def test_every_part_comes_from_its_own_source_into_its_own_folder(hub: HubServer, card: Card) -> None:
+    told: dict[str, tuple[int, int]] = {}
+    folder = pull(card, progress=lambda file, here, total: told.update({file: (here, total)}))
+    assert files_in(folder) == WANTED == sorted(told)
+    assert all(here == total for here, total in told.values())
+    assert (folder / "HeartMuLa-oss-3B" / SECOND).read_bytes() == WEIGHTS[::-1]
+    assert is_pulled(card)
+    hub.asked.clear()
+    pull(card)
+    assert not any(SECOND in path for path, *_ in hub.asked)  # what is here is not fetched again
+
+
+def test_a_pull_cut_off_within_a_part_goes_on_there(hub: HubServer, card: Card) -> None:
+    hub.files["/HeartMuLa/HeartCodec-oss/resolve/main/model.safetensors"] = WEIGHTS[:300_000]
+    with pytest.raises(PullFailed, match=r"HeartCodec-oss/model\.safetensors ended after 300,000 of 1,000,000 bytes"):
+        pull(card)
+    assert not is_pulled(card)
+    assert here_bytes(card) > 2 * len(WEIGHTS) + 300_000
+    hub.files["/HeartMuLa/HeartCodec-oss/resolve/main/model.safetensors"] = WEIGHTS[:1_000_000]
+    hub.asked.clear()
+    pull(card)
+    assert is_pulled(card)
+    weights = [(path, given) for path, given, _ in hub.asked if path.endswith(".safetensors")]
+    assert weights == [("/HeartMuLa/HeartCodec-oss/resolve/main/model.safetensors", "bytes=300000-")]
+
+
+def test_a_part_that_is_not_what_its_source_states_is_refused(hub: HubServer, card: Card) -> None:
+    hub.files[f"/HeartMuLa/HeartMuLa-oss-3B/resolve/main/{FIRST}"] = WEIGHTS[:-1] + b"!"
+    with pytest.raises(WrongHash, match=f"HeartMuLa-oss-3B/{FIRST} is not the file"):
+        pull(card)
+    assert not is_pulled(card)
+
+
+def test_a_part_gone_or_changed_later_is_noticed_and_fetched_again(card: Card) -> None:
+    folder = pull(card)
+    shutil.rmtree(folder / "HeartCodec-oss")
+    assert not is_pulled(card)
+    pull(card)
+    assert is_pulled(card)
+    manifest = folder / ".pulled.json"  # as a release that knew no parts left it
+    manifest.write_text(json.dumps({n: e for n, e in json.loads(manifest.read_text()).items() if "/" not in n}))
+    assert not is_pulled(card)
+
+
+def test_one_folder_with_all_of_it_is_a_source_too(hub: HubServer, card: Card, tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    for name, files in REPOSITORIES.items():
+        place = stick if name == "HeartMuLaGen" else stick / name
+        place.mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (place / file).write_bytes(data)
+    assert files_in(pull(card, source=str(stick))) == WANTED
+    assert is_pulled(card) and not hub.asked
+    remove(card)
+    (stick / "HeartCodec-oss").rename(stick / "HeartCodec-oss-20260123")  # the codec of another release
+    with pytest.raises(PullFailed, match=r"none of the files of this model \(HeartCodec-oss/config\.json"):
+        pull(card, source=str(stick))
+    assert not is_pulled(card)
+
+
+def test_show_rm_and_sizes_count_the_parts(tonewheel: Run, card: Card) -> None:
+    assert "HeartCodec-oss from hf:HeartMuLa/HeartCodec-oss main" in " ".join(tonewheel("show", card.id).out.split())
+    size = sum(len(d) for files in REPOSITORIES.values() for n, d in files.items() if n not in ("README.md", "LICENSE"))
+    done = tonewheel("pull", card.id, "--json")
+    assert done.code == 0, done.err
+    *_, last = (json.loads(line) for line in done.out.splitlines())
+    assert last["event"] == "pulled"
+    shown = json.loads(tonewheel("show", card.id, "--json").out)
+    assert shown["state"] == "pulled" and shown["disk_bytes"] >= size
+    assert [part["folder"] for part in shown["parts"]] == ["HeartMuLa-oss-3B", "HeartCodec-oss"]
+    assert json.loads(tonewheel("rm", card.id, "--json").out)["freed_bytes"] >= size
+    assert json.loads(tonewheel("show", card.id, "--json").out)["disk_bytes"] == 0
+
+
+def test_parts_with_known_hashes_count_and_are_held_to_them(hub: HubServer) -> None:
+    def known(name: str, *, wrong: bool = False) -> tuple[CardFile, ...]:
+        data = REPOSITORIES["HeartCodec-oss"][name]
+        digest = hashlib.sha256(data + b"!" * wrong).hexdigest()
+        return (CardFile(path=name, size_bytes=len(data), sha256=digest),)
+
+    def made(**changes: Any) -> Card:
+        part = CardPart(folder="codec", source="hf:HeartMuLa/HeartCodec-oss", **changes)
+        return Card(
+            id="parted", family="some", title="Some", tasks=("music",), source="hf:HeartMuLa/HeartMuLaGen",
+            revision="main", patterns=("*.json",), parts=(part,), code_license="MIT", weight_license="X",
+            service="some", default_port=9000,
+        )  # fmt: skip
+
+    right = made(files=known("model.safetensors"))
+    assert right.size_bytes == 1_000_000 and "files" not in right.shown()["parts"][0]
+    assert files_in(pull(right)) == ["codec/model.safetensors", "gen_config.json", "tokenizer.json"]
+    assert is_pulled(right)
+    assert not is_pulled(made(files=known("model.safetensors", wrong=True)))
+    with pytest.raises(WrongHash):
+        pull(made(files=known("model.safetensors", wrong=True)))
+    restricted = right.model_copy(update={"consent_required": True})
+    hub.asked.clear()
+    with pytest.raises(ConsentRequired):
+        pull(restricted)
+    assert not hub.asked
+
+
+def test_a_pattern_may_name_a_folder_of_its_source(hub: HubServer, tmp_path: Path) -> None:
+    files = {
+        "model_index.json": b"{}",
+        "unet/config.json": CONFIG,
+        "unet/model.safetensors": WEIGHTS,
+        "vae/no.json": b"0",
+    }
+    hub.files = {f"/a/b/resolve/main/{n}": d for n, d in files.items()}
+    for folder in ("", "unet"):
+        here = [listed(n, d, large=len(d) > 1000) for n, d in files.items() if n.rpartition("/")[0] == folder]
+        hub.files["/api/models/a/b/tree/main" + f"/{folder}" * bool(folder)] = json.dumps(here).encode()
+    some = Card(
+        id="foldered", family="some", title="Some", tasks=("music",), source="hf:a/b", revision="main",
+        patterns=("*.json", "unet/*.json", "unet/*.safetensors"), code_license="MIT", weight_license="X",
+        service="some", default_port=9000,
+    )  # fmt: skip
+    folder = pull(some)
+    assert files_in(folder) == ["model_index.json", "unet/config.json", "unet/model.safetensors"]
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns(".*"))
+    remove(some)
+    assert files_in(pull(some, source=str(copy))) == files_in(copy)
