@@ -17,6 +17,7 @@ from tonewheel.models.beat_this.contract import STRICT_CHANNELS, STRICT_RATE, ST
 from tonewheel.models.beat_this.frames import logits_of
 from tonewheel.models.beat_this.frontend import FPS, SAMPLE_RATE, SHORTEST_S, LogMel
 from tonewheel.models.beat_this.network import BeatThis
+from tonewheel.models.device import best_device
 from tonewheel.settings import weights_dir
 
 _LIMITS = Limits(seconds=LONGEST_S, least_seconds=SHORTEST_S)
@@ -32,7 +33,7 @@ class BeatTracker(Model[BeatThisRequest]):
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"  # ROCm goes by the name cuda, too
+        self.device = best_device().type
 
     def load(self, context: RunContext) -> None:
         context.progress("weights", 0.0)

@@ -22,6 +22,7 @@ from tonewheel.models.clap.contract import ClapRequest, Task
 from tonewheel.models.clap.frontend import SAMPLE_RATE, LogMel
 from tonewheel.models.clap.labels import GENRES, MOODS, sentences
 from tonewheel.models.clap.windows import Samples, Windows, joined
+from tonewheel.models.device import best_device
 from tonewheel.settings import may_unpickle, settings, weights_dir
 
 Embedding = NDArray[np.float32]  # [512], of length 1
@@ -39,7 +40,7 @@ class Clap(Model[ClapRequest]):
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"  # ROCm goes by the name cuda, too
+        self.device = best_device().type
         self.dtype = settings().clap_dtype
 
     def load(self, context: RunContext) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from tonewheel.errors import NotSupported
+from tonewheel.models.device import best_device, chosen_type
 from tonewheel.models.free_memory import free_bytes
 from tonewheel.settings import Settings, settings
 
 _SHARE = 0.7  # of what is free after loading; the rest is for windows of the codec, samples and other programs
-_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,7 @@ def place(wishes: Settings | None = None) -> Place:
     wishes = wishes or settings()
     device = _device(wishes)
     chosen = wishes.heartmula_dtype
-    if chosen is None:
-        language = torch.bfloat16 if device.type == "cuda" else torch.float32
-    else:
-        language = _TYPES[chosen]
+    language = chosen_type(device, chosen)
     if language != torch.float32 and device.type != "cuda":
         raise NotSupported(
             f"HEARTMULA_DTYPE={chosen} runs on CUDA only and the device is {device.type}: set float32, or nothing"
@@ -48,7 +45,7 @@ def place(wishes: Settings | None = None) -> Place:
 def _device(wishes: Settings) -> torch.device:
     chosen = wishes.heartmula_device
     if chosen is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return best_device()
     if chosen == "cuda" and not torch.cuda.is_available():
         raise NotSupported("HEARTMULA_DEVICE=cuda, but torch finds no such GPU: set cpu, or nothing")
     if chosen == "mps" and not wishes.heartmula_force_mps:

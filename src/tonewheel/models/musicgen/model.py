@@ -16,19 +16,20 @@ from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
 from tonewheel.errors import InvalidRequest, ModelBroken, RenderFault
 from tonewheel.models.base import Audio, Model, Result, RunContext
+from tonewheel.models.device import best_device, chosen_type
 from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
 from tonewheel.models.musicgen.codec import Codec
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt
-from tonewheel.models.musicgen.device import best_device, best_type, cache_limit
+from tonewheel.models.musicgen.device import cache_limit
 from tonewheel.models.musicgen.generation import Piece, Wish, codes_of_end, sub_seed
 from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
 from tonewheel.models.tensor_files import some
-from tonewheel.settings import may_unpickle, weights_dir
+from tonewheel.settings import may_unpickle, settings, weights_dir
 from tonewheel.songs.plan import MAX_SEED
 
 _GIVEN = Limits(file_bytes=64 << 20, seconds=600.0, least_seconds=0.1)
@@ -43,7 +44,7 @@ class Musicgen(Model[MusicgenRequest]):
         """Read the weights, part by part, and run them once. Raises ModelBroken, OutOfMemory."""
         context.progress("checkpoint", 0.0)
         device = best_device()
-        dtype = best_type(device)
+        dtype = chosen_type(device, settings().musicgen_dtype)
         folder = weights_dir(self.card.id, self.card.revision)
         checkpoint = Checkpoint.open(folder, allow_pickle=may_unpickle(self.card.id))
         checkpoint.check(channels=self.card.channels or 1, melody="melody" in self.card.tasks, model=self.card.id)
