@@ -60,7 +60,6 @@ def test_work_stops_at_its_next_step_after_a_cancel_from_another_thread() -> Non
 def test_the_deadline_stops_work_too() -> None:
     RunContext(deadline=time.monotonic() + 600).check_cancelled()
     context = RunContext(deadline=time.monotonic() - 0.01)
-    assert context.remaining_s is not None
     with pytest.raises(DeadlineExceeded):
         context.progress("step", 0.5)
     assert not context.cancelled

@@ -14,23 +14,20 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True, slots=True)
 class FormatInfo:
-    """`rates` are the sample rates the format can hold, empty = any; `lossless` formats keep `bits`."""
+    """`rates` are the sample rates the format can hold, empty = any."""
 
     title: str
     media_type: str
-    lossless: bool
     rates: tuple[int, ...] = ()
 
 
 INFO: dict[Format, FormatInfo] = {
-    "wav": FormatInfo("WAV", "audio/wav", lossless=True),
-    "flac": FormatInfo("FLAC", "audio/flac", lossless=True),
-    "mp3": FormatInfo(
-        "MP3", "audio/mpeg", lossless=False, rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-    ),
-    "ogg": FormatInfo("Ogg Vorbis", "audio/ogg", lossless=False),
+    "wav": FormatInfo("WAV", "audio/wav"),
+    "flac": FormatInfo("FLAC", "audio/flac"),
+    "mp3": FormatInfo("MP3", "audio/mpeg", rates=(8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)),
+    "ogg": FormatInfo("Ogg Vorbis", "audio/ogg"),
     # libopus knows five rates and always decodes at 48 kHz.
-    "opus": FormatInfo("Opus", "audio/ogg", lossless=False, rates=(48000,)),
+    "opus": FormatInfo("Opus", "audio/ogg", rates=(48000,)),
 }
 ENDINGS: dict[str, Format] = {
     ".wav": "wav", ".wave": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "ogg", ".oga": "ogg", ".opus": "opus",

@@ -16,7 +16,6 @@ import lameenc
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLES_A_CHUNK = 44100
 # LAME delays its input by 576 samples (ENCDELAY in encoder.h); decoders add 529 of their own and know it.
 ENCODER_DELAY = 576
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}

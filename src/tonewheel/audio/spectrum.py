@@ -32,11 +32,6 @@ def mono(samples: Samples) -> Samples:
     return np.asarray(total, np.float32)
 
 
-def frame_count(length: int, size: int, hop: int) -> int:
-    """How many frames `power_frames` gives: those that lie wholly inside, at least one."""
-    return 1 + max(0, length - size) // hop
-
-
 def power_frames(signal: Samples, size: int, hop: int) -> Iterator[NDArray[np.float32]]:
     """Power spectra of Hann-windowed frames of `signal [n]`, in batches `[frames, size // 2 + 1]`.
 

@@ -29,7 +29,6 @@ from tonewheel.errors import InvalidRequest, RenderFault
 from tonewheel.files import check_folder, check_target, whole_folder, write_set
 from tonewheel.songs.plan import SongPlan
 
-STAGES = ("arrange", "stems", "mix", "master", "check", "encode", "write")
 Progress = Callable[[str, float], None]  # stage, fraction of that stage
 
 

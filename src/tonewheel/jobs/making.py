@@ -318,16 +318,6 @@ class Making:
                 "free some space and ask again"
             )
 
-    def _timings(
-        self, planned: Result, rendered: Result, checked: Result, heard: Result, finished: Result
-    ) -> dict[str, float]:
-        steps: Mapping[str, Result] = {
-            "plan": planned, "render": rendered, "check": checked, "analyse": heard, "finish": finished,
-        }  # fmt: skip
-        return {name: step["took_s"] for name, step in steps.items()} | {
-            f"render.{stage}": seconds for stage, seconds in rendered["timings"].items()
-        }
-
 
 def _told(heard: Result) -> Result:
     """What the analyse step tells of a song."""

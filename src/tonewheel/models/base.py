@@ -327,11 +327,6 @@ class RunContext:
     def cancelled(self) -> bool:
         return self._stop.is_set()
 
-    @property
-    def remaining_s(self) -> float | None:
-        """Seconds to the deadline, None = no deadline."""
-        return None if self.deadline is None else self.deadline - time.monotonic()
-
 
 RequestT = TypeVar("RequestT", bound=ModelRequest)
 
