@@ -1,40 +1,50 @@
-"""Checkpoints that tests of models share, each made once a session."""
+"""Checkpoints that tests of models share, each made once a session; and one thread for all of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+Checkpoints = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models gain nothing from more, and the same bits are compared whatever the machine has."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 @pytest.fixture(scope="session")
-def musicgen_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def musicgen_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     """`musicgen_checkpoint("mono")`: the folder of a tiny checkpoint named in `musicgen_checkpoints.RECIPES`."""
-    import musicgen_checkpoints
-
-    made: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            recipe = musicgen_checkpoints.RECIPES[name]
-            made[name] = musicgen_checkpoints.make(tmp_path_factory.mktemp("musicgen") / name, recipe)
-        return made[name]
-
-    return folder
+    return _made_once("musicgen_checkpoints", tmp_path_factory.mktemp("musicgen"))
 
 
 @pytest.fixture(scope="session")
-def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     """`clap_checkpoint("unfused")`: the folder of a tiny checkpoint named in `clap_checkpoints.RECIPES`."""
-    import clap_checkpoints
+    return _made_once("clap_checkpoints", tmp_path_factory.mktemp("clap"))
 
+
+def _made_once(module: str, below: Path) -> Checkpoints:
+    """Folders of the module's `RECIPES`, by name, made by its `make` when they are first asked for."""
+    recipes = importlib.import_module(module)  # with torch, which not every test needs
     made: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
         if name not in made:
-            recipe = clap_checkpoints.RECIPES[name]
-            made[name] = clap_checkpoints.make(tmp_path_factory.mktemp("clap") / name, recipe)
+            made[name] = recipes.make(below / name, recipes.RECIPES[name])
         return made[name]
 
     return folder

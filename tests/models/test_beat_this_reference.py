@@ -19,11 +19,6 @@ from tonewheel.models.beat_this.frontend import LogMel
 from tonewheel.models.beat_this.network import BeatThis, Shape
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("beat_this")

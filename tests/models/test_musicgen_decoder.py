@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,6 @@ def house(musicgen_checkpoint: Callable[[str], Path]) -> Callable[[str], House]:
         return built[kind]
 
     return of
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(model: MusicgenDecoder, *requests: GenerationRequest, slots: int = 4, **more: Any) -> list[torch.Tensor]:

@@ -25,14 +25,6 @@ CARDS = {"mono": "musicgen-small", "stereo": "musicgen-stereo-small", "melody": 
 Load = Callable[[str], Musicgen]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def loaded(musicgen_checkpoint: Callable[[str], Path]) -> Iterator[Load]:
     """`loaded("mono-old")`: the model of that checkpoint, as the service loads it."""
