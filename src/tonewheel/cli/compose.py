@@ -33,7 +33,7 @@ def compose(
 
       tonewheel compose boat.yaml -o boat.mp3 --stems
     """
-    from tonewheel.cli.make import make
+    from tonewheel.cli.make import Wanted, make
     from tonewheel.songs.files import load_plan
     from tonewheel.styles.library import get_style
 
@@ -45,16 +45,8 @@ def compose(
         changes["seed"] = seed
     if changes:
         plan = type(plan).model_validate(plan.to_dict() | changes)
-    make(
-        plan,
-        output,
-        fmt,
-        midi=midi,
-        lrc=lrc,
-        stems=stems,
-        soundfont=soundfont,
-        dry_run=dry_run,
-        force=force,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    wanted = Wanted(
+        output=output, fmt=fmt, midi=midi, lrc=lrc, stems=stems, soundfont=soundfont, dry_run=dry_run, force=force,
+        as_json=as_json, quiet=quiet,
+    )  # fmt: skip
+    make(plan, wanted)

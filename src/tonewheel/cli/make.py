@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,62 +27,67 @@ DOING = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    outputs: Outputs
-    plan: Path | None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which files a command makes of a song, and how it tells of them."""
+
+    output: Path | None
+    fmt: str | None
+    midi: bool
+    lrc: bool
+    stems: bool
+    plan: bool = False
+    soundfont: Path | None
+    dry_run: bool
+    force: bool
+    as_json: bool
+    quiet: bool
+
+    def song(self, title: str) -> Path:
+        """The song's own file."""
+        return self.output or Path(f"{slug(title)}.{self.fmt or 'mp3'}")
+
+    def plan_beside(self, song: Path) -> Path | None:
+        return song.with_suffix(".plan.json") if self.plan else None
+
+    def chat(self) -> Console:
+        """What a person is told: standard output carries the result alone."""
+        return Console(stderr=True, quiet=self.quiet)
 
 
-def make(
-    plan: SongPlan,
-    output: Path | None,
-    fmt: str | None,
-    *,
-    midi: bool,
-    lrc: bool,
-    stems: bool,
-    soundfont: Path | None = None,
-    plan_file: bool = False,
-    dry_run: bool,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def make(plan: SongPlan, wanted: Wanted) -> None:
     """Render `plan` to the files asked for and tell what was made."""
     from tonewheel.composer.produce import produce
     from tonewheel.files import check_target
 
-    song = output or Path(f"{slug(plan.title)}.{fmt or 'mp3'}")
-    named = _names(song, midi, lrc, stems, soundfont, plan_file, force)
-    named.outputs.check()
-    if named.plan:
-        check_target(named.plan, force)
-    chat = Console(stderr=True, quiet=quiet)  # standard output carries the result alone
+    song = wanted.song(plan.title)
+    outputs, beside = _outputs(song, wanted), wanted.plan_beside(song)
+    outputs.check()
+    if beside:
+        check_target(beside, wanted.force)
+    chat = wanted.chat()
     chat.print(plan_view(plan))
-    if dry_run:
-        _tell_dry(plan, named, as_json)
+    if wanted.dry_run:
+        files = [path for path in (song, outputs.midi, outputs.lrc, outputs.stems, beside) if path]
+        tell_dry(plan, files, wanted.as_json)
         return
     with _bar(chat) as progress:
-        made = produce(plan, named.outputs, progress)
-    files = [*made.files, *_write_plan(plan, named.plan, force)]
-    _tell(made, files, as_json, chat)
+        made = produce(plan, outputs, progress)
+    _tell(made, [*made.files, *write_plan(plan, beside, wanted.force)], wanted.as_json, chat)
 
 
-def _names(
-    song: Path, midi: bool, lrc: bool, stems: bool, soundfont: Path | None, plan_file: bool, force: bool
-) -> _Named:
+def _outputs(song: Path, wanted: Wanted) -> Outputs:
     from tonewheel.composer.produce import Outputs
     from tonewheel.settings import settings
 
-    outputs = Outputs(
+    return Outputs(
         song=song,
-        midi=song.with_suffix(".mid") if midi else None,
-        lrc=song.with_suffix(".lrc") if lrc else None,
-        stems=song.with_name(f"{song.stem}-stems") if stems else None,
-        soundfont=soundfont or settings().soundfont,
-        force=force,
+        midi=song.with_suffix(".mid") if wanted.midi else None,
+        lrc=song.with_suffix(".lrc") if wanted.lrc else None,
+        stems=song.with_name(f"{song.stem}-stems") if wanted.stems else None,
+        soundfont=wanted.soundfont or settings().soundfont,
+        force=wanted.force,
     )
-    return _Named(outputs, song.with_suffix(".plan.json") if plan_file else None)
 
 
 def slug(title: str) -> str:
@@ -124,7 +129,8 @@ def _bar(console: Console) -> Iterator[Progress]:
         yield tell
 
 
-def _write_plan(plan: SongPlan, path: Path | None, force: bool) -> list[Path]:
+def write_plan(plan: SongPlan, path: Path | None, force: bool) -> list[Path]:
+    """The plan in a file of its own, where one is wanted; the files written."""
     from tonewheel.files import write_set
     from tonewheel.songs.files import dump_plan
 
@@ -134,13 +140,14 @@ def _write_plan(plan: SongPlan, path: Path | None, force: bool) -> list[Path]:
     return [path]
 
 
-def _tell_dry(plan: SongPlan, named: _Named, as_json: bool) -> None:
-    o = named.outputs
-    files = [str(p) for p in (o.song, o.midi, o.lrc, o.stems, named.plan) if p]
+def tell_dry(plan: SongPlan, files: Iterable[Path], as_json: bool, **more: Any) -> None:
+    """What a dry run would have written; `more` is told in JSON."""
+    names = [str(path) for path in files]
     if as_json:
-        print(json.dumps({"dry_run": True, "files": files, "plan": plan.to_dict()}, indent=2, ensure_ascii=False))
+        told = {"dry_run": True, **more, "files": names, "plan": plan.to_dict()}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
-        print(f"dry run: would write {', '.join(files)}")
+        print(f"dry run: would write {', '.join(names)}")
 
 
 def _tell(made: Made, files: list[Path], as_json: bool, chat: Console) -> None:

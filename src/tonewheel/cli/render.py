@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from tonewheel.cli.make import progress_bar, slug
+from tonewheel.cli.make import Wanted, progress_bar, tell_dry, write_plan
 from tonewheel.cli.show import clock, plan_view
 from tonewheel.errors import InvalidRequest
 from tonewheel.songs.plan import SongPlan
@@ -22,43 +22,29 @@ if TYPE_CHECKING:
 _DOING = {"load": "loading the model", "generate": "generating", "encode": "encoding"}
 
 
-def render(
-    plan: SongPlan,
-    model: str,
-    output: Path | None,
-    fmt: str | None,
-    *,
-    midi: bool,
-    lrc: bool,
-    stems: bool,
-    plan_file: bool,
-    dry_run: bool,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def render(plan: SongPlan, model: str, wanted: Wanted) -> None:
     """Have `model` make the song of a plan, and tell what was made. Raises InvalidRequest for what it has not."""
     from tonewheel.files import check_target
     from tonewheel.models import registry
 
+    if wanted.soundfont is not None:
+        raise InvalidRequest(f"{model} plays no SoundFont: leave out --soundfont", param="soundfont")
     family, card = registry.resolve(model)
-    _check(plan, family, card, midi=midi, lrc=lrc, stems=stems)
-    song = output or Path(f"{slug(plan.title)}.{fmt or 'mp3'}")
-    beside = song.with_suffix(".plan.json") if plan_file else None
-    for path in filter(None, (song, beside)):
-        check_target(path, force)
-    chat = Console(stderr=True, quiet=quiet)
+    _check(plan, family, card, midi=wanted.midi, lrc=wanted.lrc, stems=wanted.stems)
+    song = wanted.song(plan.title)
+    beside = wanted.plan_beside(song)
+    files = [path for path in (song, beside) if path]
+    for path in files:
+        check_target(path, wanted.force)
+    chat = wanted.chat()
     chat.print(plan_view(plan))
-    files = [str(path) for path in (song, beside) if path]
-    if dry_run:
-        told = {"dry_run": True, "model": card.id, "files": files, "plan": plan.to_dict()}
-        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else f"dry run: would write {', '.join(files)}")
+    if wanted.dry_run:
+        tell_dry(plan, files, wanted.as_json, model=card.id)
         return
     began = time.monotonic()
-    made = _made(plan, card, song, force, chat)
-    if beside is not None:
-        _write_plan(plan, beside, force)
-    _tell(plan, card, made, files, time.monotonic() - began, as_json, chat)
+    made = _made(plan, card, song, wanted.force, chat)
+    write_plan(plan, beside, wanted.force)
+    _tell(plan, card, made, [str(path) for path in files], time.monotonic() - began, wanted.as_json, chat)
 
 
 def _check(plan: SongPlan, family: Family, card: Card, **wishes: bool) -> None:
@@ -117,13 +103,6 @@ def _place(made: Path, song: Path, force: bool) -> None:
 
     with whole_file(song, force=force) as out:
         out.write(made.read_bytes())
-
-
-def _write_plan(plan: SongPlan, path: Path, force: bool) -> None:
-    from tonewheel.files import write_set
-    from tonewheel.songs.files import dump_plan
-
-    write_set({path: dump_plan(plan, "json").encode()}, force=force)
 
 
 def _tell(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console
 
-from tonewheel.cli.make import DOING, progress_bar, slug
+from tonewheel.cli.make import DOING, Wanted, progress_bar, slug, tell_dry
 from tonewheel.cli.show import clock
 from tonewheel.errors import InvalidRequest, TonewheelError, Unavailable
 from tonewheel.songs.plan import SongPlan
@@ -139,51 +139,30 @@ def plan_from_server(url: str, words: dict[str, Any]) -> SongPlan:
         return SongPlan.model_validate(server.ask("POST", "/v1/plans", words))
 
 
-def song_from(
-    url: str,
-    words: dict[str, Any],
-    output: Path | None,
-    fmt: str | None,
-    *,
-    midi: bool,
-    lrc: bool,
-    stems: bool,
-    plan_file: bool,
-    soundfont: Path | None,
-    dry_run: bool,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def song_from(url: str, words: dict[str, Any], wanted: Wanted) -> None:
     """Have a server make a song, show how it goes, and fetch the files asked for."""
     from tonewheel.audio.formats import format_of
     from tonewheel.cli.show import plan_view
 
-    if soundfont is not None:
+    if wanted.soundfont is not None:
         raise InvalidRequest("a server plays with its own SoundFont: leave out --soundfont", param="soundfont")
-    wanted = {"song", *(k for k, w in (("midi", midi), ("lrc", lrc), ("stem", stems), ("plan", plan_file)) if w)}
-    chat = Console(stderr=True, quiet=quiet)
-    if output is not None:
-        fmt = format_of(output)
-        _check(_targets(output, wanted), force)
+    chat = wanted.chat()
+    fmt: str | None = wanted.fmt
+    if wanted.output is not None:
+        fmt = format_of(wanted.output)
+        _check(_targets(wanted.output, wanted), wanted.force)
     with Server(url) as server:
-        if dry_run:
+        if wanted.dry_run:
             for_a_plan = {name: value for name, value in words.items() if name != "model"}
             plan = SongPlan.model_validate(server.ask("POST", "/v1/plans", for_a_plan))
             chat.print(plan_view(plan))
-            names = [str(p) for p in _targets(output or Path(f"{slug(plan.title)}.{fmt}"), wanted).values()]
-            told = {"dry_run": True, "files": names, "plan": plan.to_dict()}
-            print(
-                json.dumps(told, indent=2, ensure_ascii=False)
-                if as_json
-                else f"dry run: would write {', '.join(names)}"
-            )
+            tell_dry(plan, _targets(wanted.song(plan.title), wanted).values(), wanted.as_json)
             return
-        order = words | {"format": fmt, "midi": midi, "lrc": lrc, "stems": stems}
+        order = words | {"format": fmt, "midi": wanted.midi, "lrc": wanted.lrc, "stems": wanted.stems}
         song = _made(server, order, chat)
-        target = output or Path(f"{slug(song['title'])}.{song['format']}")
-        files = _fetch(server, song, _targets(target, wanted), force)
-    _tell(song, files, as_json, chat)
+        target = wanted.output or Path(f"{slug(song['title'])}.{song['format']}")
+        files = _fetch(server, song, _targets(target, wanted), wanted.force)
+    _tell(song, files, wanted.as_json, chat)
 
 
 def _made(server: Server, order: dict[str, Any], chat: Console) -> dict[str, Any]:
@@ -211,13 +190,16 @@ def _show(event: dict[str, Any], show: Callable[[str, float], None]) -> None:
         show(DOING.get(part) or _STAGES.get(stage) or DOING.get(stage, stage), float(event.get("fraction", 0.0)))
 
 
-def _targets(song: Path, wanted: set[str]) -> dict[str, Path]:
-    """Where each kind of file goes, by the names `tonewheel song` uses."""
+def _targets(song: Path, wanted: Wanted) -> dict[str, Path]:
+    """Where each kind of file that is wanted goes, by the names `tonewheel song` uses."""
     names = {
-        "song": song, "midi": song.with_suffix(".mid"), "lrc": song.with_suffix(".lrc"),
-        "stem": song.with_name(f"{song.stem}-stems"), "plan": song.with_suffix(".plan.json"),
-    }  # fmt: skip
-    return {kind: path for kind, path in names.items() if kind in wanted}
+        "song": song,
+        "midi": song.with_suffix(".mid") if wanted.midi else None,
+        "lrc": song.with_suffix(".lrc") if wanted.lrc else None,
+        "stem": song.with_name(f"{song.stem}-stems") if wanted.stems else None,
+        "plan": wanted.plan_beside(song),
+    }
+    return {kind: path for kind, path in names.items() if path is not None}
 
 
 def _check(targets: dict[str, Path], force: bool) -> None:

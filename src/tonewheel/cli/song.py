@@ -55,14 +55,18 @@ def song(
 
       tonewheel song "Neon rain" --model musicgen-small --duration 30
     """
+    from tonewheel.cli.make import Wanted, make
+
     if fmt is None and output is None:
         fmt = "mp3"
     words = {
         "duration_s": duration, "style": style, "moods": mood, "tempo": tempo, "key": key, "language": language,
         "seed": seed, "title": title, "artist": artist, "instrumental": instrumental,
     }  # fmt: skip
-    files = {"midi": midi, "lrc": lrc, "stems": stems, "plan_file": plan_file}
-    how = {"dry_run": dry_run, "force": force, "as_json": as_json, "quiet": quiet}
+    wanted = Wanted(
+        output=output, fmt=fmt, midi=midi, lrc=lrc, stems=stems, plan=plan_file, soundfont=soundfont, dry_run=dry_run,
+        force=force, as_json=as_json, quiet=quiet,
+    )  # fmt: skip
     plan = o.plan_inside(from_file) if from_file else None
     if plan and (narrative or file or lyrics):
         raise InvalidRequest("--from says what to make: give no narrative or lyrics beside it")
@@ -72,15 +76,11 @@ def song(
         given: dict[str, Any] = {"plan": plan.to_dict()} if plan else o.words_from(narrative, file, lyrics, **words)
         if model != "composer":
             given["model"] = model
-        song_from(url, given, output, fmt, soundfont=soundfont, **files, **how)
+        song_from(url, given, wanted)
         return
     if model != "composer":
         from tonewheel.cli.render import render
 
-        if soundfont is not None:
-            raise InvalidRequest(f"{model} plays no SoundFont: leave out --soundfont", param="soundfont")
-        render(plan or o.plan_from(narrative, file, lyrics, **words), model, output, fmt, **files, **how)
+        render(plan or o.plan_from(narrative, file, lyrics, **words), model, wanted)
         return
-    from tonewheel.cli.make import make
-
-    make(plan or o.plan_from(narrative, file, lyrics, **words), output, fmt, soundfont=soundfont, **files, **how)
+    make(plan or o.plan_from(narrative, file, lyrics, **words), wanted)
