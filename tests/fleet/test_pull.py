@@ -269,8 +269,8 @@ def test_too_small_a_disk_is_told_before_anything_is_fetched(hub: HubServer, mon
 
 
 def test_weights_that_restrict_their_use_need_one_yes(hub: HubServer) -> None:
-    restricted = card().model_copy(update={"consent_required": True})
-    with pytest.raises(ConsentRequired, match=r"CC-BY-NC-4\.0.*--accept-license"):
+    restricted = card().model_copy(update={"consent_required": True, "forbids": "no commercial use"})
+    with pytest.raises(ConsentRequired, match=r"CC-BY-NC-4\.0.*\(no commercial use\).*--accept-license"):
         pull(restricted)
     assert not hub.asked
     record_consent(restricted)

@@ -69,6 +69,7 @@ def show(name: _Name, as_json: _Json = False) -> None:
             "tasks": ", ".join(card.tasks),
             "code licence": card.code_license,
             "weight licence": card.weight_license or "no weights",
+            "forbids": card.forbids,
             "consent": ("given" if found.consent else "needed") if card.consent_required else "not needed",
             "source": f"{card.source} {card.revision}".strip(),
             "with": "; ".join(f"{p.folder} from {p.source} {p.revision}".strip() for p in card.parts),
@@ -112,6 +113,8 @@ def pull(
     card = registry.card(name)
     if accept_license:
         record_consent(card)
+        if card.forbids and not as_json:
+            typer.echo(f"{card.weight_license}: {card.forbids}", err=True)
     if as_json:
         folder = fetch(card, source=source, progress=_JsonLines().tell)
     else:

@@ -46,9 +46,10 @@ def record_consent(card: Card) -> None:
 def require_consent(card: Card) -> None:
     """Raises ConsentRequired, saying how to give it."""
     if not has_consent(card):
+        forbids = f" ({card.forbids})" if card.forbids else ""
         raise ConsentRequired(
-            f"the weights of {card.id} are under {card.weight_license}, which restricts what may be done with them: "
-            f"read it, then run `tonewheel pull {card.id} --accept-license`",
+            f"the weights of {card.id} are under {card.weight_license}, which restricts what may be done with "
+            f"them{forbids}: read it, then run `tonewheel pull {card.id} --accept-license`",
             param="model",
         )
 

@@ -97,6 +97,7 @@ class Card(_Frozen):
     code_license: str = Field(description="SPDX id.", examples=["Apache-2.0"])
     weight_license: str | None = Field(default=None, description="SPDX id or name; None = there are no weights.")
     consent_required: bool = Field(default=False, description="The weights restrict use: one recorded yes is needed.")
+    forbids: str = Field(default="", description="What that licence forbids, in a few words of ours.")
     sample_rate: int | None = Field(default=None, description="Hz of the audio made or heard; None = no audio.")
     channels: int | None = None
     max_duration_s: float | None = Field(default=None, description="Longest audio of one request.")

@@ -31,6 +31,7 @@ def _card(size: str, title: str) -> Card:
         code_license="Apache-2.0",
         weight_license=_LICENSE,
         consent_required=True,
+        forbids="no commercial use of the weights",
         sample_rate=SAMPLE_RATE,
         channels=2 if stereo else 1,
         max_duration_s=MAX_DURATION_S,
