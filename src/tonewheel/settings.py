@@ -166,6 +166,16 @@ class Settings(BaseSettings):
     heartmula_port: int = Field(
         default=9920, ge=0, le=65535, validation_alias="HEARTMULA_PORT", description="Its port; 0 = any free one."
     )
+    diffusion_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Type of the weights of ACE-Step, AudioLDM2 and Stable Audio; auto = half precision on CUDA, else "
+        "float32.",
+    )
+    diffusion_offload: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether parts of these models wait in main memory while others work: auto = where the GPU has no "
+        "room for all.",
+    )
     clap_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Numbers CLAP hears with; bfloat16 is twice as fast where the CPU or GPU has units for it.",

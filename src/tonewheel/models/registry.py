@@ -23,6 +23,7 @@ from tonewheel.errors import ModelBroken, UnknownName
 from tonewheel.models.base import Card, Family
 
 ENTRY_POINTS = "tonewheel.models"
+_SHARED_ROOMS = frozenset({"tonewheel.models.diffusion"})  # what several families share lies beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def resolve(name: str) -> tuple[Family, Card]:
 def _sources() -> Iterator[tuple[str, Callable[[], object]]]:
     """Where a family may come from, and how to get it."""
     for module in pkgutil.iter_modules(models.__path__, models.__name__ + "."):
-        if module.ispkg:
+        if module.ispkg and module.name not in _SHARED_ROOMS:
             yield module.name, partial(_family_of, module.name)
     # Sorted: the order of installed packages on the path must not decide which of two equal names wins.
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.name, p.value)):
