@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_bytes_another_seed_others():
 def test_layers_do_not_depend_on_the_order_of_calls_nor_on_the_process():
     script = (
         "import hashlib, sys\n"
-        "from tonewheel.composer.synth.kits.voices import layers_of\n"
+        "from tonewheel.composer.synth.kits.layers import layers_of\n"
         "names = sys.argv[1].split(',')\n"
         "done = {n: hashlib.sha256(layers_of('kit_909', n, None).stack.tobytes()).hexdigest() for n in names}\n"
         "print(*(done[n] for n in sorted(done)))\n"
@@ -124,7 +124,7 @@ def test_layers_do_not_depend_on_the_order_of_calls_nor_on_the_process():
         subprocess.run([sys.executable, "-c", script, names], capture_output=True, text=True, check=True).stdout
         for names in orders
     }
-    from tonewheel.composer.synth.kits.voices import layers_of
+    from tonewheel.composer.synth.kits.layers import layers_of
 
     here = " ".join(
         hashlib.sha256(layers_of("kit_909", n, None).stack.tobytes()).hexdigest() for n in ("clap", "kick", "open")

@@ -23,6 +23,7 @@ from tonewheel.settings import service_url
 Task = Literal["tempo", "beats", "key", "loudness", "spectrum", "embeddings", "genre", "mood", "zero_shot"]
 DEFAULT_TASKS: tuple[Task, ...] = ("tempo", "beats", "key", "loudness", "spectrum")  # they need no weights
 _TAGS = ("embeddings", "genre", "mood", "zero_shot")  # they do
+MAX_BODY_BYTES = 128 * 1024 * 1024
 _HELPER_S = 600.0
 _AT_ONCE = 4  # each holds a recording in memory
 

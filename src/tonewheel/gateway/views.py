@@ -91,3 +91,9 @@ def song_view(song: Song) -> SongView:
 
 def song_page_view(page: SongPage) -> SongPageView:
     return SongPageView(songs=tuple(song_view(s) for s in page.songs), next=page.next, total=page.total)
+
+
+def similar_songs_view(found: list[tuple[Song, float]]) -> SongPageView:
+    """Songs with their similarity, the nearest first; there is no further page."""
+    songs = tuple(song_view(song).model_copy(update={"similarity": round(score, 6)}) for song, score in found)
+    return SongPageView(songs=songs, total=len(songs))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import shutil
 import struct
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -19,16 +16,12 @@ from tonewheel.errors import NotFound
 from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
 from tonewheel.gateway.backend import Backend
-from tonewheel.gateway.listening import AnalysisRequest, AnalysisView, Ears
-from tonewheel.gateway.routes import backend_of
-from tonewheel.gateway.routes.songs import _song
+from tonewheel.gateway.listening import MAX_BODY_BYTES, AnalysisRequest, AnalysisView, Ears
+from tonewheel.gateway.routes import backend_of, ears_of, song_of, while_wanted
 from tonewheel.serving.body import parse_body, read_body
-from tonewheel.serving.presence import while_here
 
 router = APIRouter(tags=["analyses"])
 
-T = TypeVar("T")
-MAX_BODY_BYTES = 128 * 1024 * 1024
 _EXAMPLE = {
     "duration_s": 60.0, "sample_rate": 44100, "channels": 2, "format": "MP3",
     "tempo": {"model": "onset", "bpm": 92.0, "confidence": 0.8, "octaves": {"half": 0.9, "same": 1.0, "double": 0.5}},
@@ -65,26 +58,6 @@ async def analyse(request: Request) -> Response:
     return doc.json_answer(view)
 
 
-async def while_wanted(request: Request, work: Callable[[Callable[[], bool]], T]) -> T:
-    """`work(gone)` in a thread; `gone()` says when nobody waits for it any more."""
-    left, stopping = threading.Event(), backend_of(request).stopping
-    try:
-        doing = asyncio.to_thread(work, lambda: left.is_set() or stopping.is_set())
-        return await while_here(request.receive, doing)
-    finally:
-        left.set()
-
-
-def ears_of(request: Request) -> Ears:
-    """What listens for this server; made when it is first asked."""
-    state = request.app.state
-    if not hasattr(state, "ears"):
-        backend = backend_of(request)
-        state.ears = Ears(backend.models, backend.library)
-    found: Ears = state.ears
-    return found
-
-
 def _hear(ears: Ears, backend: Backend, asked: AnalysisRequest, gone: Callable[[], bool]) -> AnalysisView:
     with tempfile.TemporaryDirectory(prefix="tonewheel-analysis-") as folder:
         file = Path(folder) / "audio"
@@ -97,7 +70,7 @@ def _hear(ears: Ears, backend: Backend, asked: AnalysisRequest, gone: Callable[[
 
 
 def _fetch(backend: Backend, song_id: str, file: Path) -> None:
-    song = _song(backend, song_id)
+    song = song_of(backend, song_id)
     main = song.artifact("song")
     if main is None:
         raise NotFound(f"the song {song_id[:40]!r} has no audio", param="song_id")

@@ -7,10 +7,9 @@ from starlette.responses import Response
 
 from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
-from tonewheel.gateway.listening import SearchRequest
-from tonewheel.gateway.routes.analyses import MAX_BODY_BYTES, ears_of, while_wanted
-from tonewheel.gateway.views import SongPageView, song_view
-from tonewheel.library import Song
+from tonewheel.gateway.listening import MAX_BODY_BYTES, SearchRequest
+from tonewheel.gateway.routes import ears_of, while_wanted
+from tonewheel.gateway.views import SongPageView, similar_songs_view
 from tonewheel.serving.body import parse_body, read_body
 
 router = APIRouter(tags=["songs"])
@@ -33,10 +32,4 @@ async def search(request: Request) -> Response:
         asked = await parse_body(SearchRequest, data, request.headers.get("content-type", ""), None)
         del data
         found = await while_wanted(request, lambda gone: ears.find(asked, gone))
-    return doc.json_answer(page_of(found))
-
-
-def page_of(found: list[tuple[Song, float]]) -> SongPageView:
-    """Songs with their similarity; there is no further page."""
-    songs = tuple(song_view(song).model_copy(update={"similarity": round(score, 6)}) for song, score in found)
-    return SongPageView(songs=songs, total=len(songs))
+    return doc.json_answer(similar_songs_view(found))

@@ -17,9 +17,17 @@ from tonewheel.gateway.bodies import body_of
 from tonewheel.gateway.moments import Moment
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.orders import Desk, SongOrder, idempotency_key
-from tonewheel.gateway.routes import backend_of, caller_of
-from tonewheel.gateway.views import OrderView, SongPageView, SongView, job_url, order_view, song_page_view, song_view
-from tonewheel.library import Song
+from tonewheel.gateway.routes import backend_of, caller_of, ears_of, song_of, while_wanted
+from tonewheel.gateway.views import (
+    OrderView,
+    SongPageView,
+    SongView,
+    job_url,
+    order_view,
+    similar_songs_view,
+    song_page_view,
+    song_view,
+)
 from tonewheel.library.ids import is_id
 
 router = APIRouter(tags=["songs"])
@@ -94,12 +102,11 @@ async def find(
 
 
 async def _similar(request: Request, song_id: str, limit: int) -> Response:
-    from tonewheel.gateway.routes.analyses import ears_of, while_wanted  # noqa: PLC0415  (it names songs itself)
-    from tonewheel.gateway.routes.search import page_of  # noqa: PLC0415
-
-    song = await asyncio.to_thread(_song, backend_of(request), song_id)
+    song = await asyncio.to_thread(song_of, backend_of(request), song_id)
     ears = ears_of(request)
-    return doc.json_answer(page_of(await while_wanted(request, lambda gone: ears.similar(song, limit, gone))))
+    return doc.json_answer(
+        similar_songs_view(await while_wanted(request, lambda gone: ears.similar(song, limit, gone)))
+    )
 
 
 @router.get(
@@ -108,7 +115,7 @@ async def _similar(request: Request, song_id: str, limit: int) -> Response:
 )  # fmt: skip
 async def show(request: Request, song_id: SongId) -> Response:
     """By its id, or by the one you chose with PUT."""
-    return doc.json_answer(song_view(await asyncio.to_thread(_song, backend_of(request), song_id)))
+    return doc.json_answer(song_view(await asyncio.to_thread(song_of, backend_of(request), song_id)))
 
 
 @router.delete(
@@ -119,18 +126,6 @@ async def delete(request: Request, song_id: SongId) -> Response:
     """An id of your own is free again afterwards; its order is cancelled if it is still open."""
     await asyncio.to_thread(_delete, backend_of(request), song_id)
     return Response(status_code=204)
-
-
-def _song(backend: Backend, song_id: str) -> Song:
-    if is_id("song", song_id):
-        return backend.library.get(song_id)
-    job_id = backend.names.get(song_id).job_id
-    if job_id is None:
-        raise NotFound(f"there is no song {song_id[:40]!r}", param="id")
-    song = backend.library.of_job(job_id)
-    if song is None:
-        raise NotFound(f"the song {song_id[:40]!r} is not there: see its job at {job_url(job_id)}", param="id")
-    return song
 
 
 def _delete(backend: Backend, song_id: str) -> None:

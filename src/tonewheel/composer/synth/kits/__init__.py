@@ -1,8 +1,8 @@
 """Drum kits: six of them, every drum synthesised, no hit ever the same samples twice."""
 
 from tonewheel.composer.synth.kits.catalogue import KITS
+from tonewheel.composer.synth.kits.layers import layers_of
 from tonewheel.composer.synth.kits.render import render_kit, split_kick, voice_of
-from tonewheel.composer.synth.kits.voices import layers_of
 
 __all__ = ["KITS", "forget_layers", "render_kit", "split_kick", "voice_of"]
 

@@ -11,7 +11,7 @@ from tonewheel import seeds
 from tonewheel.composer.score import Note, Part
 from tonewheel.composer.synth.kits.blocks import Array, samples_of
 from tonewheel.composer.synth.kits.catalogue import KITS
-from tonewheel.composer.synth.kits.voices import STROKES, Layers, layers_of
+from tonewheel.composer.synth.kits.layers import STROKES, Layers, layers_of
 from tonewheel.composer.synth.rate import SAMPLE_RATE
 from tonewheel.errors import UnknownName
 from tonewheel.styles.instruments import DRUM_VOICES
