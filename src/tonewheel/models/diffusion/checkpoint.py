@@ -36,7 +36,8 @@ class Part:
     """One part of a pipeline: a sub-folder, and which classes model_index.json may say it has.
 
     `loads_as` is what is loaded in place of one: `{"GPT2Model": "GPT2LMHeadModel"}`. `unneeded` are patterns of
-    tensors that files hold and nothing uses, `made` of tensors that files need not hold.
+    tensors that files hold and nothing uses, `made` of tensors that files need not hold. `network`: it is one, whatever
+    its class is called (a tokenizer of audio).
     """
 
     name: str
@@ -45,9 +46,12 @@ class Part:
     unneeded: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     optional: bool = False
+    network: bool = False
 
     @property
     def kind(self) -> Kind:
+        if self.network:
+            return "network"
         for kind, ending in (("tokenizer", "Tokenizer"), ("scheduler", "Scheduler"), ("extractor", "Extractor")):
             if ending in self.classes[0]:
                 return kind  # type: ignore[return-value]
