@@ -123,8 +123,14 @@ class Settings(BaseSettings):
         description="Models, comma-separated, whose weights may be read from pickles (tensors only) where there is "
         "nothing better.",
     )
-    musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Type of MusicGen's weights; auto = float32 on a CPU, bfloat16 on a GPU."
+    threads: int | None = Field(
+        default=None, ge=1, le=1024,
+        description="Threads of a model process. Absent = the processors it may use, shared with those that run beside it.",
+    )
+    musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
+        default="auto",
+        description="Weights of MusicGen's transformer; auto = bfloat16 on a GPU, on a CPU int8 with native kernels, else "
+        "float32.",
     )
     musicgen_cache_mb: float | None = Field(
         default=None, gt=0, description="MB for keys and values of all its requests. Absent = most of what is free."

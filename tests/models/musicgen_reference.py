@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tonewheel.engine.linear import make_linear
+from tonewheel.engine.kernels import Kernels
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt
 
 
@@ -23,12 +23,12 @@ def reference(folder: Path) -> Any:
     return model.eval()
 
 
-def decoder(folder: Path, model: Any, linear: Any = make_linear) -> MusicgenDecoder:
+def decoder(folder: Path, model: Any, kernels: Kernels | None = None) -> MusicgenDecoder:
     """Ours, from the weights that transformers loaded (so that this compares the decoders, not the loaders)."""
     shape = DecoderShape.of(json.loads((folder / "config.json").read_text()))
     with torch.inference_mode():
         return MusicgenDecoder(
-            shape, dict(model.state_dict()).__getitem__, device=torch.device("cpu"), dtype=torch.float32, linear=linear
+            shape, dict(model.state_dict()).__getitem__, device=torch.device("cpu"), dtype=torch.float32, kernels=kernels
         )
 
 

@@ -12,13 +12,33 @@ import pytest
 import torch
 
 from tonewheel.engine import Engine, GenerationRequest, Sampling, pattern
-from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.engine.kernels import Linear, PlainKernels
+from tonewheel.engine.kernels.offer import Made
 from tonewheel.errors import InvalidRequest, ModelBroken, OutOfMemory
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt, positions_table
 
 KINDS = ("mono", "mono-equal-width", "stereo", "melody")
 IDS = torch.tensor([5, 9, 11, 20, 1])
 OTHER_IDS = torch.tensor([30, 7, 1])
+
+
+class _Listening(PlainKernels):
+    """Hears the logits."""
+
+    def __init__(self, logits: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
+        layer = super().linear(name, weight, bias)
+        if name != "lm_heads":
+            return layer
+
+        def heard(x: torch.Tensor) -> torch.Tensor:
+            self.logits.append(layer(x).detach().clone())
+            return self.logits[-1]
+
+        return heard
 
 
 class House:
@@ -28,19 +48,7 @@ class House:
         self.folder = folder
         self.theirs = reference.reference(folder)
         self.logits: list[torch.Tensor] = []
-        self.ours = reference.decoder(folder, self.theirs, self._listening)
-        self._heads = (self.ours.codebooks * self.ours.shape.vocabulary, self.ours.shape.width)
-
-    def _listening(self, weight: torch.Tensor) -> Linear:
-        layer = make_linear(weight)
-
-        def heard(x: torch.Tensor) -> torch.Tensor:
-            made = layer(x)
-            if tuple(weight.shape) == self._heads:
-                self.logits.append(made.detach().clone())
-            return made
-
-        return heard
+        self.ours = reference.decoder(folder, self.theirs, _Listening(self.logits))
 
     def prompt(self, ids: torch.Tensor | None = IDS, **more: Any) -> MusicgenPrompt:
         return MusicgenPrompt() if ids is None else reference.prompt(self.theirs, ids, **more)

@@ -23,6 +23,7 @@ class KeyValueCache:
     def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device = shape, dtype, device
         self.rows = self.positions = 0
+        self.version = 0  # counts how often the tensors were replaced
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
@@ -47,6 +48,7 @@ class KeyValueCache:
         rows, positions = max(self.rows, rows), max(self.positions, self.rounded(positions))
         if (rows, positions) == (self.rows, self.positions):
             return False
+        self.version += 1
         for kind in (self.keys, self.values):
             for layer in range(self.shape.layers):
                 size = (rows, self.shape.heads, positions, self.shape.head_size)
@@ -64,6 +66,7 @@ class KeyValueCache:
     def release(self) -> None:
         """Give all of it back."""
         self.keys, self.values, self.rows, self.positions = [], [], 0, 0
+        self.version += 1
 
     def wipe(self, first: int, last: int) -> None:
         """Zeros in rows first … last - 1: where all positions are read under a mask, what is not a finite number spoils

@@ -50,6 +50,10 @@ class CrossCache:
         self._keys[:, row, :, :count] = keys.to(self.dtype)
         self._values[:, row, :, :count] = values.to(self.dtype)
 
+    def alone(self, row: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Keys and values [layers, heads, n, head_size] of a row's text where each is held alone; None = no text."""
+        return self._alone.get(row)
+
     def clear(self, row: int) -> None:
         """The row looks at nothing."""
         self.lengths[row] = 0

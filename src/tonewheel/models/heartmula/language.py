@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import embedding, scaled_dot_product_attention
 
 from tonewheel.engine.cache import KeyValueCache
-from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.engine.kernels import Linear, make_linear
 from tonewheel.engine.model import Batch, CacheShape, FrameModel, Sample
 from tonewheel.engine.request import GenerationRequest
 from tonewheel.errors import InvalidRequest, ModelBroken

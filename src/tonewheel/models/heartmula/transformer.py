@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import silu
 
-from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.engine.kernels import Linear, make_linear
 from tonewheel.models.heartmula.flavors import TransformerShape
 
 Weights = Callable[[str], torch.Tensor]

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import embedding, gelu, layer_norm, linear, relu
+from torch.nn.functional import embedding, gelu, layer_norm, relu
 
 from tonewheel.engine import pattern
 from tonewheel.engine.cache import KeyValueCache
 from tonewheel.engine.cross import CrossCache
-from tonewheel.engine.linear import Linear, make_linear
+from tonewheel.engine.kernels import Block, Kernels, Linear, PlainKernels, StackShape, make_linear
+from tonewheel.engine.kernels import Norm as NormWeights
 from tonewheel.engine.model import Batch, CacheShape, FrameModel, Sample
 from tonewheel.engine.request import GenerationRequest
 from tonewheel.errors import ModelBroken
@@ -97,12 +98,16 @@ class _Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return layer_norm(x, (x.shape[-1],), self.weight, self.bias)
 
+    @property
+    def weights(self) -> NormWeights:
+        return NormWeights(self.weight, self.bias)
+
 
 @dataclass(frozen=True, slots=True)
 class _Cross:
     norm: _Norm
     query: Linear
-    keys_values: torch.Tensor  # [2 · width, width], used once a request
+    keys_values: Linear  # [n, width] → [n, 2 · width], used once a request
     out: Linear
 
 
@@ -118,7 +123,10 @@ class _Layer:
 
 
 class MusicgenDecoder(FrameModel[MusicgenPrompt]):
-    """`weights` is asked once for every tensor that is needed; joined ones (q, k, v) are made layer by layer."""
+    """`weights` is asked at most once for every tensor that is needed; joined ones (q, k, v) are made layer by layer.
+
+    `dtype` is that of what flows between the layers; `kernels` have the weights in a precision of their own.
+    """
 
     def __init__(
         self,
@@ -127,11 +135,13 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
         *,
         device: torch.device,
         dtype: torch.dtype,
-        linear: Callable[[torch.Tensor], Linear] = make_linear,
+        kernels: Kernels | None = None,
     ) -> None:
         if shape.activation not in _ACTIVATIONS:
             raise ModelBroken(f"config.json: activation_function {shape.activation!r} is not known to this decoder")
-        self.shape, self.device, self.dtype = shape, device, dtype
+        kernels = kernels or PlainKernels()
+        self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
+        self._between = dtype
         self.codebooks, self.delays, self.pad = shape.codebooks, shape.delays, shape.vocabulary
         self.cache_shape, self.max_positions = shape.cache, shape.max_positions
         self._activation = _ACTIVATIONS[shape.activation]
@@ -140,19 +150,25 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
         codebooks = range(shape.codebooks)
         self._tokens = torch.cat([weights(f"{inner}.embed_tokens.{k}.weight") for k in codebooks])
         self._offsets = torch.arange(shape.codebooks, device=device) * (shape.vocabulary + 1)
-        self._layers = [self._layer(f"{inner}.layers.{n}", weights, linear) for n in range(shape.layers)]
+        self._layers = [self._layer(f"{inner}.layers.{n}", weights, kernels) for n in range(shape.layers)]
         self._norm = _norm(weights, f"{inner}.layer_norm")
-        self._heads = linear(torch.cat([weights(f"decoder.lm_heads.{k}.weight") for k in codebooks]))
+        self._heads = kernels.linear(
+            "lm_heads", lambda: torch.cat([weights(f"decoder.lm_heads.{k}.weight") for k in codebooks])
+        )
+        self._stack = kernels.stack(
+            StackShape(shape.width, shape.heads, shape.heads, shape.head_size, shape.activation),
+            [_block(layer) for layer in self._layers], self._norm.weights, self._heads,
+        )  # fmt: skip
         self._from_text = self._projection(weights, "enc_to_dec_proj", shape.text_width)
         self._from_chroma = self._projection(weights, "audio_enc_to_dec_proj", shape.chroma) if shape.chroma else None
-        self._texts = CrossCache(self.cache_shape, 0, dtype, device)
+        self._texts = CrossCache(self.cache_shape, 0, self._between, device)
         self._prefixes: dict[int, torch.Tensor] = {}  # slot → [branches, n, width], until it is filled
         self._looking: tuple[torch.Tensor, torch.Tensor] | None = None
 
     # ── joining ──
 
     def open(self, slots: int) -> None:
-        self._texts = CrossCache(self.cache_shape, 2 * slots, self.dtype, self.device)
+        self._texts = CrossCache(self.cache_shape, 2 * slots, self._between, self.device)
 
     def branches(self, request: GenerationRequest) -> int:
         """Without anything to be guided by, both branches are the same and one does."""
@@ -187,7 +203,7 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
     def release(self, slot: int) -> None:
         self._prefixes.pop(slot, None)
         for row in (2 * slot, 2 * slot + 1):
-            self._texts.clear(row)
+            self._put_text(row, None)
         self._looking = None
 
     def rest(self) -> None:
@@ -201,32 +217,33 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
         """Keys and values of a text, once; without text the row is left out of cross-attention altogether: its keys
         and values would be zero, and what it saw, too."""
         self._texts.clear(row)
-        if text is None:
-            return
-        states = self._projected(text)
-        heads, size = self.shape.heads, self.shape.head_size
-        both = [linear(states, layer.cross.keys_values) for layer in self._layers if layer.cross is not None]
-        split = torch.stack(both).view(self.shape.layers, -1, 2, heads, size).permute(2, 0, 3, 1, 4)
-        self._texts.put(row, split[0], split[1])
+        if text is not None:
+            states = self._projected(text)
+            heads, size = self.shape.heads, self.shape.head_size
+            both = [layer.cross.keys_values(states) for layer in self._layers if layer.cross is not None]
+            split = torch.stack(both).view(self.shape.layers, -1, 2, heads, size).permute(2, 0, 3, 1, 4)
+            self._texts.put(row, split[0], split[1])
+        if self._stack is not None:
+            self._stack.look(row, self._texts)
 
     def _projected(self, text: torch.Tensor) -> torch.Tensor:
-        return self._from_text(text.to(self.device, self.dtype))
+        return self._from_text(text.to(self.device, self._between))
 
     def _conditions(self, prompt: MusicgenPrompt, branches: int) -> torch.Tensor:
         """Melody checkpoints: chroma and text stand before the codes [branches, n, width]. No melody is chroma 0
         throughout; no text is zeros (transformers, `_prepare_encoder_hidden_states_kwargs_for_generation`)."""
         shape = self.shape
         assert self._from_chroma is not None
-        none = torch.zeros(shape.chroma_frames, shape.chroma, device=self.device, dtype=self.dtype)
+        none = torch.zeros(shape.chroma_frames, shape.chroma, device=self.device, dtype=self._between)
         none[:, 0] = 1
         heard = none
         if prompt.melody is not None:
             times = -(-shape.chroma_frames // len(prompt.melody))
-            heard = prompt.melody.to(self.device, self.dtype).repeat(times, 1)[: shape.chroma_frames]
+            heard = prompt.melody.to(self.device, self._between).repeat(times, 1)[: shape.chroma_frames]
         length = _text_length(prompt)
         rows = []
         for chroma, text in ((heard, prompt.text), (none, prompt.negative))[:branches]:
-            words = torch.zeros(length, shape.width, device=self.device, dtype=self.dtype)
+            words = torch.zeros(length, shape.width, device=self.device, dtype=self._between)
             if text is not None:
                 words[: len(text)] = self._projected(text)
             rows.append(torch.cat([self._from_chroma(chroma), words]))
@@ -237,6 +254,18 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
     def prefill(self, slot: int, cache: KeyValueCache, start: int, stop: int) -> None:
         prefix = self._prefixes[slot]
         x = prefix[:, start:stop] + self._table[start:stop]
+        if self._stack is None:
+            self._fill(slot, x, cache, start)
+        else:
+            branches, count, width = x.shape
+            rows = torch.arange(2 * slot, 2 * slot + branches).repeat_interleave(count)
+            positions = torch.arange(start, stop).repeat(branches)
+            self._stack.step(x.reshape(-1, width), rows, positions, cache, False)
+        if stop >= prefix.shape[1]:
+            del self._prefixes[slot]
+
+    def _fill(self, slot: int, x: torch.Tensor, cache: KeyValueCache, start: int) -> None:
+        """x [branches, n, width] at positions from `start` on."""
         rows, count, width = x.shape
         heads, size = self.shape.heads, self.shape.head_size
         for n, layer in enumerate(self._layers):
@@ -251,13 +280,19 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
                         found = self._texts.attend_many(n, asked.transpose(0, 1), 2 * slot + branch)
                         x[branch] += layer.cross.out(found.transpose(0, 1).reshape(count, width))
             x = x + self._fed(layer, x.view(rows * count, width)).view_as(x)
-        if stop >= prefix.shape[1]:
-            del self._prefixes[slot]
 
     # ── a step ──
 
     def step(self, tokens: torch.Tensor, batch: Batch, cache: KeyValueCache, sample: Sample) -> None:
         x = self._embedded(tokens)[batch.owner] + self._table[batch.positions.clamp(max=len(self._table) - 1)]
+        if self._stack is not None and batch.visible is None:
+            logits = self._stack.step(x, batch.rows, batch.positions, cache, True)
+        else:
+            logits = self._heads(self._norm(self._through(x, batch, cache)))
+        sample(logits.view(len(x), self.codebooks, self.shape.vocabulary))
+
+    def _through(self, x: torch.Tensor, batch: Batch, cache: KeyValueCache) -> torch.Tensor:
+        """The layers, one after another."""
         looking, looked_rows = self._lookers(batch)
         count, width = x.shape
         heads, size = self.shape.heads, self.shape.head_size
@@ -270,8 +305,7 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
                 found = self._texts.attend(n, asked, looked_rows, batch.visible is not None)
                 x[looking] = some + layer.cross.out(found.reshape(-1, width))
             x = x + self._fed(layer, x)
-        logits = self._heads(self._norm(x)).view(count, self.codebooks, self.shape.vocabulary)
-        sample(logits)
+        return x
 
     def _lookers(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows that look at a text, and their rows of the text cache. Found anew when somebody joins or leaves."""
@@ -294,25 +328,28 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
 
     # ── building ──
 
-    def _layer(self, name: str, weights: Weights, linear: Callable[[torch.Tensor], Linear]) -> _Layer:
-        own = [weights(f"{name}.self_attn.{kind}_proj.weight") for kind in "qkv"]
+    def _layer(self, name: str, weights: Weights, kernels: Kernels) -> _Layer:
+        def linear(*parts: str) -> Linear:
+            return kernels.linear(
+                f"{name}.{parts[0]}", lambda: torch.cat([weights(f"{name}.{part}.weight") for part in parts])
+            )
+
         cross = None
         if not self.shape.chroma:
-            other = f"{name}.encoder_attn"
             cross = _Cross(
                 _norm(weights, f"{name}.encoder_attn_layer_norm"),
-                linear(weights(f"{other}.q_proj.weight")),
-                torch.cat([weights(f"{other}.k_proj.weight"), weights(f"{other}.v_proj.weight")]),
-                linear(weights(f"{other}.out_proj.weight")),
+                linear("encoder_attn.q_proj"),
+                linear("encoder_attn.k_proj", "encoder_attn.v_proj"),
+                linear("encoder_attn.out_proj"),
             )
         return _Layer(
             _norm(weights, f"{name}.self_attn_layer_norm"),
-            linear(torch.cat(own)),
-            linear(weights(f"{name}.self_attn.out_proj.weight")),
+            linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            linear("self_attn.out_proj"),
             cross,
             _norm(weights, f"{name}.final_layer_norm"),
-            linear(weights(f"{name}.fc1.weight")),
-            linear(weights(f"{name}.fc2.weight")),
+            linear("fc1"),
+            linear("fc2"),
         )
 
     def _projection(self, weights: Weights, name: str, width: int) -> Linear:
@@ -329,6 +366,14 @@ def positions_table(count: int, width: int) -> torch.Tensor:
     angles = torch.arange(count).float()[:, None] * rates[None, :]
     table = torch.cat([angles.cos(), angles.sin()], dim=1)
     return torch.nn.functional.pad(table, (0, width - 2 * half))
+
+
+def _block(layer: _Layer) -> Block:
+    cross = layer.cross
+    return Block(
+        layer.norm.weights, layer.query_key_value, layer.out, layer.feed_norm.weights, layer.feed_in, layer.feed_out,
+        *((cross.norm.weights, cross.query, cross.out) if cross is not None else ()),
+    )  # fmt: skip
 
 
 def _norm(weights: Weights, name: str) -> _Norm:

@@ -14,9 +14,10 @@ from tonewheel import __version__
 from tonewheel.audio.incoming import Limits, decode
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.engine.kernels import Kernels, best_kernels
 from tonewheel.errors import InvalidRequest, ModelBroken, RenderFault
 from tonewheel.models.base import Audio, Model, Result, RunContext
-from tonewheel.models.device import best_device, chosen_type
+from tonewheel.models.device import best_device, between
 from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
@@ -28,6 +29,7 @@ from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
+from tonewheel.models.quantised_files import QuantisedFile
 from tonewheel.models.tensor_files import some
 from tonewheel.settings import may_unpickle, settings, weights_dir
 from tonewheel.songs.plan import MAX_SEED
@@ -44,7 +46,6 @@ class Musicgen(Model[MusicgenRequest]):
         """Read the weights, part by part, and run them once. Raises ModelBroken, OutOfMemory."""
         context.progress("checkpoint", 0.0)
         device = best_device()
-        dtype = chosen_type(device, settings().musicgen_dtype)
         folder = weights_dir(self.card.id, self.card.revision)
         checkpoint = Checkpoint.open(folder, allow_pickle=may_unpickle(self.card.id))
         checkpoint.check(channels=self.card.channels or 1, melody="melody" in self.card.tasks, model=self.card.id)
@@ -55,12 +56,14 @@ class Musicgen(Model[MusicgenRequest]):
             context.progress("text encoder", 0.1)
             room = shape.max_positions - shape.chroma_frames - WINDOW_FRAMES - max(shape.delays)
             self._text = TextEncoder(checkpoint, device, min(MAX_TOKENS, room) if shape.chroma else MAX_TOKENS)
-            decoder = _decoder(checkpoint, shape, device, dtype, context)
+            kernels, kept = _kernels(checkpoint, device)
+            decoder = _decoder(checkpoint, shape, device, kernels, context)
+            kept.save()
         except RuntimeError as error:
             raise told(error) from error
         self._shape = shape
         self._engine = Engine(decoder, self.card.concurrency, cache_limit=cache_limit(device))
-        self.device, self.dtype = str(device), str(dtype).removeprefix("torch.")
+        self.device, self.dtype = str(device), kernels.precision
         context.progress("warm up", 0.95)
         try:
             codes = self._engine.submit(GenerationRequest(MusicgenPrompt(), 2, Sampling(guidance_scale=1))).result(600)
@@ -158,17 +161,25 @@ class Musicgen(Model[MusicgenRequest]):
         )  # fmt: skip
 
 
+def _kernels(checkpoint: Checkpoint, device: torch.device) -> tuple[Kernels, QuantisedFile]:
+    """As set, and the file beside the checkpoint in which they keep what they quantised."""
+    chosen = settings().musicgen_dtype
+    kept = QuantisedFile(checkpoint.folder, checkpoint.where.values())
+    return best_kernels(device, None if chosen == "auto" else chosen, kept=kept), kept
+
+
 def _decoder(
-    checkpoint: Checkpoint, shape: DecoderShape, device: torch.device, dtype: torch.dtype, context: RunContext
+    checkpoint: Checkpoint, shape: DecoderShape, device: torch.device, kernels: Kernels, context: RunContext
 ) -> MusicgenDecoder:
+    dtype = between(device, kernels.precision)
     parts = ("decoder.", "enc_to_dec_proj.", "audio_enc_to_dec_proj.")
 
     def tell(share: float) -> None:
         context.progress("weights", 0.2 + 0.75 * share)
 
     with checkpoint.reader(*parts, device=device, dtype=dtype, tell=tell) as weights:
-        decoder = MusicgenDecoder(shape, weights, device=device, dtype=dtype)
-        if weights.left:
+        decoder = MusicgenDecoder(shape, weights, device=device, dtype=dtype, kernels=kernels)
+        if weights.left and not kernels.from_kept:
             raise ModelBroken(f"{checkpoint.folder}: tensors are not known: {some(weights.left)}")
         return decoder
 

@@ -1,31 +1,23 @@
-"""The one place that makes a linear layer from a weight.
-
-Everything on the engine that multiplies by weights comes through `make_linear`, so that quantised kernels
-need to be known here only (the issue "Real time on two cores" brings them).
-"""
+"""Plain torch, on any device: what is always there."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch.nn.functional import linear
 
-from tonewheel.errors import InvalidRequest
-
-Precision = Literal["float32", "bfloat16", "float16"]
-Linear = Callable[[torch.Tensor], torch.Tensor]
-"""x [..., inputs] → [..., outputs]"""
-
-_TYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from tonewheel.engine.kernels.offer import Kernels, Linear, Made, Precision
 
 
-def dtype_of(precision: str) -> torch.dtype:
-    """The type weights are kept in. Raises InvalidRequest."""
-    if precision not in _TYPES:
-        raise InvalidRequest(f"precision {precision!r} is not one of {', '.join(_TYPES)}", param="precision")
-    return _TYPES[precision]
+class PlainKernels(Kernels):
+    """Weights stay in the type they come in."""
+
+    name = "torch"
+
+    def __init__(self, precision: Precision = "float32") -> None:
+        self.precision = precision
+
+    def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
+        return make_linear(weight(), bias)
 
 
 def make_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:

@@ -1,0 +1,54 @@
+// Threads that do one thing together: short pieces of work, one after another, with hardly a pause in between.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace tonewheel {
+
+// `run` lets every member call the same function; inside it, `share` hands out items to whoever is free and returns
+// when all are done. The caller of `run` is a member, so that a crew of one starts no thread. Who does which item does
+// not change any result.
+class Crew {
+  public:
+    explicit Crew(int threads);
+    ~Crew();
+    Crew(const Crew&) = delete;
+    Crew& operator=(const Crew&) = delete;
+
+    int size() const { return size_; }
+
+    // One run at a time; others wait.
+    void run(const std::function<void(int)>& work);
+
+    // From inside a run, by every member alike.
+    template <typename F>
+    void share(int items, F&& f) {
+        if (size_ == 1) {
+            for (int i = 0; i < items; i++) f(i);
+            return;
+        }
+        for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < items;) f(i);
+        meet();
+    }
+
+  private:
+    void meet();
+    void wait_for_work(int member);
+
+    const int size_;
+    std::vector<std::thread> threads_;
+    std::mutex one_at_a_time_;
+    const std::function<void(int)>* work_ = nullptr;
+    bool ending_ = false;
+    alignas(64) std::atomic<int> next_{0};     // the next item of the share under way
+    alignas(64) std::atomic<int> arrived_{0};  // members that wait for the others
+    alignas(64) std::atomic<int> meetings_{0};
+    alignas(64) std::atomic<int> runs_{0};
+    alignas(64) std::atomic<int> left_{0};  // members still in this run
+};
+
+}  // namespace tonewheel

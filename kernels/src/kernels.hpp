@@ -1,0 +1,65 @@
+// What every instruction set offers, as a table of functions; the best one is chosen when the module is loaded.
+#pragma once
+
+#include <cstdint>
+
+namespace tonewheel {
+
+// A weight [outputs, inputs] as it lies in memory. Inputs are cut into groups that share a scale; outputs stand 16 side
+// by side in blocks, so that one vector holds four inputs of each. Values are unsigned, the middle is zero: 128 for 8
+// bits, 8 for 4 bits. Order: block, group, four inputs (8 bits) or eight (4 bits: the first four in the lower halves),
+// output within the block, input. With 32 bits there are no groups and no scales, values are floats: block, input, output.
+// Scales are bfloat16 (the upper half of a float: any size of weight fits): block,
+// group, output. What is padded is zero.
+struct Weights {
+    const uint8_t* values;
+    const uint16_t* scales;  // null with 32 bits
+    const float* bias;  // [outputs] or null
+    int outputs, inputs;
+    int group, groups;  // groups = inputs / group, rounded up
+    int bits;
+
+    int blocks() const { return (outputs + 15) / 16; }
+    long block_bytes() const { return 16L * (bits == 32 ? inputs : group * groups) * bits / 8; }
+    long bytes() const { return blocks() * block_bytes(); }
+    long scale_count() const { return bits == 32 ? 0 : 16L * blocks() * groups; }
+};
+
+// Rows of activations, quantised: values [rows, groups * group] signed, and for each group [rows, groups] its scale and
+// the sum of its values, which takes the middle of the weights off again.
+struct Rows {
+    const int8_t* values;
+    const float* scales;
+    const int32_t* sums;
+    int count;
+};
+
+enum class Activation { gelu, gelu_tanh, relu };
+
+struct Kernels {
+    const char* name;
+
+    // One row of `inputs` floats → values, scales and sums of its groups.
+    void (*quantise)(const float* x, int inputs, int group, int groups, int8_t* values, float* scales, int32_t* sums);
+    // y[row * stride + output] = (or +=, where `add`) rows · weights of the blocks first … last - 1, bias included.
+    void (*multiply)(const Weights& w, const Rows& rows, int first, int last, float* y, long stride, bool add);
+    // The same of rows [count, inputs] as they are, for weights of 32 bits.
+    void (*multiply_floats)(const Weights& w, const float* x, int count, int first, int last, float* y, long stride,
+                            bool add);
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int n, float* y);
+    void (*rms_norm)(const float* x, const float* weight, float eps, int n, float* y);
+    void (*activate)(Activation kind, float* x, int n);
+    void (*gate)(const float* gate, const float* up, int n, float* y);  // silu(gate) * up
+    void (*to_half)(const float* x, int n, uint16_t* y);
+    // Attention of `queries` rows [size] (stride apart) that share one head's keys and values [positions, size], floats
+    // or half-precision ones; `scores` has room for queries * (positions rounded up to 16) floats.
+    void (*attend)(const float* query, int queries, long stride, const void* keys, const void* values, bool half,
+                   int positions, int size, float scale, float* scores, float* out, long out_stride);
+};
+
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();    // null where not compiled in
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+
+}  // namespace tonewheel

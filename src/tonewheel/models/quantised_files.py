@@ -1,0 +1,115 @@
+"""Quantised weights kept in a file beside the checkpoint: the next start reads them instead of quantising again.
+
+The file is safetensors (huggingface/safetensors, its format of 2023): `NAME.values` and `NAME.scales` as bytes, packed
+as the native kernels have them, `NAME.shape`. Its metadata names what it was made from and a hash of what it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import mmap
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tonewheel.errors import TonewheelError
+from tonewheel.files import whole_file
+
+log = logging.getLogger(__name__)
+
+_FORMAT = "tonewheel-quantised-1"
+_UNIT = 64  # bytes to which every tensor is aligned
+
+
+class QuantisedFile:
+    """One file for each precision, in `folder`. `sources`: the files it was made from; when one of them has another
+    size or time, or the file is not whole, everything is quantised anew and kept again by `save`."""
+
+    def __init__(self, folder: Path, sources: Iterable[Path]) -> None:
+        self.path = folder
+        self._folder = folder
+        self._made_of = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(set(sources))]
+        self._fresh: dict[str, tuple[bytes, bytes, int, int]] = {}
+        self._held: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], int, int]] = {}
+
+    def open(self, precision: str) -> bool:
+        """Look for what an earlier start kept → is it there, and whole?"""
+        self.path = self._folder / f"tonewheel-{precision}.safetensors"
+        with contextlib.suppress(FileNotFoundError):
+            self._held = self._read()
+        return bool(self._held)
+
+    def weight(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int, int] | None:
+        """Values, scales, outputs and inputs of a weight, mapped from the file; None = it is not there."""
+        return self._held.get(name)
+
+    def keep(self, name: str, weight: Any) -> None:
+        self._fresh[name] = weight.values, weight.scales, weight.outputs, weight.inputs
+
+    def save(self) -> None:
+        """Write what was kept since. A folder that cannot be written to is no fault: the next start quantises again."""
+        if not self._fresh:
+            return
+        parts: list[bytes] = []
+        heads: dict[str, Any] = {}
+        at = 0
+        digest = hashlib.blake2b()
+        for name, (values, scales, outputs, inputs) in sorted(self._fresh.items()):
+            for kind, data in (("values", values), ("scales", scales)):
+                heads[f"{name}.{kind}"] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [at, at + len(data)]}
+                padding = -len(data) % _UNIT
+                if padding:  # safetensors allows no gaps: what fills them has a name
+                    heads[f"{name}.{kind}.padding"] = {
+                        "dtype": "U8", "shape": [padding], "data_offsets": [at + len(data), at + len(data) + padding],
+                    }  # fmt: skip
+                parts += [data, bytes(padding)]
+                digest.update(data)
+                at += len(data) + padding
+            heads[name] = [outputs, inputs]
+        shapes = {name: heads.pop(name) for name in self._fresh}
+        heads["__metadata__"] = {
+            "format": _FORMAT, "made_of": json.dumps(self._made_of), "hash": digest.hexdigest(),
+            "shapes": json.dumps(shapes),
+        }  # fmt: skip
+        head = json.dumps(heads).encode()
+        head += b" " * (-(8 + len(head)) % _UNIT)
+        try:
+            with whole_file(self.path, force=True) as file:
+                file.writelines([struct.pack("<Q", len(head)), head, *parts])
+        except (OSError, TonewheelError) as error:
+            log.warning("quantised weights are not kept in %s: %s", self.path, error)
+        self._fresh.clear()
+
+    def _read(self) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], int, int]]:
+        with self.path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            (length,) = struct.unpack_from("<Q", mapped)
+            heads = json.loads(mapped[8 : 8 + length])
+            told = heads.pop("__metadata__")
+            if told["format"] != _FORMAT or json.loads(told["made_of"]) != self._made_of:
+                log.info("%s was made from other weights: quantising anew", self.path)
+                return {}
+            data = np.frombuffer(mapped, np.uint8, offset=8 + length)
+            digest = hashlib.blake2b()
+            found = {}
+            for name, (outputs, inputs) in sorted(json.loads(told["shapes"]).items()):
+                values, scales = (
+                    data[slice(*heads[f"{name}.{kind}"]["data_offsets"])] for kind in ("values", "scales")
+                )
+                digest.update(values)
+                digest.update(scales)
+                found[name] = values, scales, outputs, inputs
+            if digest.hexdigest() != told["hash"]:
+                raise ValueError("its hash is another one")
+        except (ValueError, KeyError, TypeError, struct.error) as error:
+            log.warning("%s is damaged (%s): quantising anew", self.path, error)
+            return {}
+        return found
