@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from tonewheel.audio.incoming.limits import Limits, Sound, Task
+from tonewheel.audio.incoming.limits import Limits, Task
+from tonewheel.audio.sound import Sound
 from tonewheel.errors import OutOfMemory, TonewheelError, TooLarge, Unavailable, UnreadableAudio
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ def _mapped(facts: dict[str, Any], out: int) -> Sound:
     memory = mmap.mmap(out, size, access=mmap.ACCESS_COPY)
     samples = np.frombuffer(memory, np.float32, frames * channels).reshape(frames, channels)
     rates = int(facts["rate"]), int(facts["source_rate"])
-    return Sound(samples, rates[0], rates[1], int(facts["source_channels"]), str(facts["format"])[:60])
+    return Sound(samples, rates[0], str(facts["format"])[:60], rates[1], int(facts["source_channels"]))
 
 
 _BROKEN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
@@ -196,7 +197,11 @@ def _fault(said: dict[str, Any], name: str, limits: Limits) -> TonewheelError:
     if died in (signal.SIGALRM, signal.SIGXCPU):
         return TooLarge(f"{name} takes longer than {limits.cpu_s} s to decode: cut it, or send WAV or FLAC")
     if died in _BROKEN:
-        return UnreadableAudio(f"{name} breaks the decoder ({signal.Signals(died).name}): export it again")
+        # Native code that gets no more memory ends likewise: nothing tells the two apart.
+        return UnreadableAudio(
+            f"{name} breaks the decoder ({signal.Signals(died).name}), or takes too much memory to decode: export it "
+            "again, or cut it"
+        )
     if died == signal.SIGKILL:
         return OutOfMemory(f"the decoder of {name} was killed, perhaps for want of memory: try again later")
     return Unavailable(f"the decoder of {name} ended without a word: try again")
