@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tonewheel.audio.blocks import opened
+from tonewheel.audio.sound import Audio
 from tonewheel.errors import UnreadableAudio
 
 MAX_FILE_BYTES = 1024**3
 MAX_SAMPLES = 8 * 48_000 * 3600  # channels x frames: an hour of eight channels, 5.5 GB
 MAX_CHANNELS = 8
 MIN_RATE, MAX_RATE = 1_000, 384_000
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """`samples [n, channels]` float32, full scale at ±1; `format` as a person would name it."""
-
-    samples: NDArray[np.float32]
-    rate: int
-    format: str
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / self.rate
-
-    @property
-    def channels(self) -> int:
-        return int(self.samples.shape[1])
 
 
 def load_bytes(path: Path) -> bytes:

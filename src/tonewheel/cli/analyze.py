@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from tonewheel.audio.read import Audio
     from tonewheel.audio.report import Report
     from tonewheel.audio.rhythm import Rhythm
+    from tonewheel.audio.sound import Audio
     from tonewheel.audio.tags import Tags
 
 _MARKS = {"fault": "[red]✗[/red]", "warning": "[yellow]![/yellow]", "info": "[dim]·[/dim]"}

@@ -20,7 +20,8 @@ from types import TracebackType
 
 from tonewheel.audio.incoming.container import recognise
 from tonewheel.audio.incoming.decoders import NURSERY, Check, scratch
-from tonewheel.audio.incoming.limits import Limits, Sound, Task
+from tonewheel.audio.incoming.limits import Limits, Task
+from tonewheel.audio.sound import Sound
 from tonewheel.errors import TonewheelError, UnreadableAudio
 
 __all__ = ["Intake", "Limits", "Sound", "decode", "warm"]

@@ -1,13 +1,10 @@
-"""How much of somebody else's audio is taken, what is asked of a decoder, and what comes of it."""
+"""How much of somebody else's audio is taken, and what is asked of a decoder."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tonewheel.errors import TooLarge, UnreadableAudio
 
@@ -65,25 +62,3 @@ class Task:
     def unpacked(cls, message: bytes) -> Task:
         values: dict[str, Any] = json.loads(message)
         return cls(**(values | {"limits": Limits(**values["limits"])}))
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Decoded audio: `samples [n, channels]` float32, finite, full scale at ±1, `rate` Hz.
-
-    `source_rate` and `source_channels` are those of the file; `format` is as a person would name it.
-    """
-
-    samples: NDArray[np.float32]
-    rate: int
-    source_rate: int
-    source_channels: int
-    format: str
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / self.rate
-
-    @property
-    def channels(self) -> int:
-        return int(self.samples.shape[1])
