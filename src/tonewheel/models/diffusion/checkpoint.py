@@ -262,7 +262,7 @@ def _of(found: _Found, files: list[Path], variant: str, *, pickled: bool) -> _Fo
 
 
 def _files(place: Path, stem: str, ending: str, variant: str) -> list[Path]:
-    """The files of weights of a kind; [] = there are none. Raises ModelBroken where one that an index names is missing."""
+    """The files of weights of a kind; [] = there are none. Raises ModelBroken where one of an index is missing."""
     dotted = f".{variant}" if variant else ""
     for name in (f"{stem}.{ending}.index{dotted}.json", f"{stem}{dotted}.{ending}.index.json"):
         if (place / name).is_file():

@@ -8,7 +8,8 @@ import secrets
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 RequestT = TypeVar("RequestT", bound=DiffusionRequest)
 _ROWS = {"cpu": 4, "cuda": 16}  # waveforms in a round; on a CPU more of them only take more memory
+_WARM_UP_STEPS = 2  # the first takes longer than those after it
 _LOADED = 0.8  # share of loading when all parts are in main memory
 
 
@@ -202,7 +204,7 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
 
     def _warm_up(self, context: RunContext) -> None:
         request = self.warm_up_request()
-        recipe = self.recipe(request)
+        recipe = replace(self.recipe(request), steps=_WARM_UP_STEPS)
         (made,) = self.rounds.run(recipe, [Row(request, 0)], RunContext(deadline=context.deadline))
         context.check_cancelled()
         log.debug("%s warmed up with %d samples", self.card.id, len(made))
@@ -253,11 +255,8 @@ def by_request(rows: Sequence[Row[RequestT]]) -> list[tuple[RequestT, int]]:
 
 def _quiet() -> None:
     """Their warnings are ours to tell, in the answer's notes."""
-    import diffusers  # noqa: PLC0415
-    import transformers  # noqa: PLC0415
-
-    diffusers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    diffusers.utils.logging.disable_progress_bar()
+    for library in ("diffusers", "transformers"):
+        telling = import_module(f"{library}.utils.logging")
+        telling.set_verbosity_error()
+        telling.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")

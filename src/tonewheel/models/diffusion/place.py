@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 
@@ -61,10 +62,8 @@ def place(model: str, idle_bytes: Callable[[int], int], half: torch.dtype = torc
 
 
 def _ensure_accelerate(model: str) -> None:
-    try:
-        import accelerate  # noqa: F401, PLC0415
-    except ImportError:
-        raise MissingExtra(f"{model} needs accelerate for CPU offload: install tonewheel[diffusion]") from None
+    if find_spec("accelerate") is None:
+        raise MissingExtra(f"{model} needs accelerate for CPU offload: install tonewheel[diffusion]")
 
 
 def _gb(size: float) -> str:
