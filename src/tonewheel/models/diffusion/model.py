@@ -260,3 +260,5 @@ def _quiet() -> None:
         telling.set_verbosity_error()
         telling.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*weight_norm. is deprecated")
+    warnings.filterwarnings("ignore", category=UserWarning, module="torchsde")  # rounding at the ends of its interval
