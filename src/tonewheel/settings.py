@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         default="", description="Origins (https://…), comma-separated, whose pages may use the server. Absent = none."
     )
     server: str | None = Field(
-        default=None, description="A running server that `song` and `plan` use; its key is TONEWHEEL_API_KEY."
+        default=None, description="A running server that `song`, `plan` and `jobs` use; its key is TONEWHEEL_API_KEY."
     )
 
     # ── fleet: which model runs where ──

@@ -1,4 +1,4 @@
-"""`tonewheel jobs`: what was ordered, how far it is, and stopping it. Works on the database itself."""
+"""`tonewheel jobs`: what was ordered, how far it is, and stopping it; in the database itself, or at a server."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
+
+from tonewheel.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tonewheel.jobs.store import JobStore
-    from tonewheel.jobs.types import Job, JobEvent
+    from tonewheel.jobs.types import Job, JobEvent, JobPage, JobState
 
 app = typer.Typer(help="Songs that were ordered: list, show, watch and cancel them.", no_args_is_help=True)
 
+Server = Annotated[
+    str | None, typer.Option("--server", help="Ask a running server (TONEWHEEL_SERVER), not the database.")
+]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Data folder of the server.")]
 DatabaseUrl = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE or postgresql://…")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -36,6 +40,7 @@ def list_jobs(
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many, 1 to 200.")] = 20,
     after: Annotated[str | None, typer.Option("--after", help="Go on after this job: the next page.")] = None,
     as_json: AsJson = False,
+    server: Server = None,
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
@@ -46,8 +51,10 @@ def list_jobs(
       tonewheel jobs list
 
       tonewheel jobs list --state poisoned --json
+
+      tonewheel jobs list --server http://studio:8900
     """
-    with _store(data_dir, database) as store:
+    with _jobs(server, data_dir, database) as store:
         if after is not None:
             store.get(after)  # a wrong id would look like the end of the list
         page = store.find(state=state, model=model, limit=limit, after=after)
@@ -72,9 +79,15 @@ def list_jobs(
 
 
 @app.command("show")
-def show(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, database: DatabaseUrl = None) -> None:
+def show(
+    job_id: JobId,
+    as_json: AsJson = False,
+    server: Server = None,
+    data_dir: DataDir = None,
+    database: DatabaseUrl = None,
+) -> None:
     """Show one job: request, state, error, times and what happened."""
-    with _store(data_dir, database) as store:
+    with _jobs(server, data_dir, database) as store:
         job, events = store.get(job_id), store.events(job_id)
     if as_json:
         told = job.model_dump(mode="json") | {"events": [e.model_dump(mode="json") for e in events]}
@@ -94,14 +107,20 @@ def show(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, datab
 
 
 @app.command("watch")
-def watch(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, database: DatabaseUrl = None) -> None:
+def watch(
+    job_id: JobId,
+    as_json: AsJson = False,
+    server: Server = None,
+    data_dir: DataDir = None,
+    database: DatabaseUrl = None,
+) -> None:
     """Follow a job until it has ended; the exit code is 0 when it is done, 1 otherwise. Ctrl-C leaves it alone."""
     from rich.console import Console
 
     console = Console(highlight=False)
     began: float | None = None
-    with _store(data_dir, database) as store:
-        if store.get(job_id).state == "queued" and not any(w.alive for w in store.workers()):
+    with _jobs(server, data_dir, database) as store:
+        if store.get(job_id).state == "queued" and store.nobody_works():
             typer.echo("no worker is alive: it waits until `tonewheel serve` or `tonewheel worker` runs", err=True)
         try:
             for event in store.watch(job_id):
@@ -124,11 +143,12 @@ def watch(job_id: JobId, as_json: AsJson = False, data_dir: DataDir = None, data
 def cancel(
     job_ids: Annotated[list[str], typer.Argument(help="Ids of jobs.")],
     as_json: AsJson = False,
+    server: Server = None,
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
     """Cancel jobs: queued ones never start, running ones stop at their next step; ended ones stay as they are."""
-    with _store(data_dir, database) as store:
+    with _jobs(server, data_dir, database) as store:
         ended = [store.cancel(job_id) for job_id in job_ids]
     if as_json:
         typer.echo(json.dumps([{"id": j.id, "state": j.state} for j in ended], indent=2))
@@ -137,8 +157,37 @@ def cancel(
         typer.echo(f"{job.id} {job.state}")
 
 
+class Jobs(Protocol):
+    """What the commands ask of a database or of a server."""
+
+    def find(self, *, state: JobState | None, model: str | None, limit: int, after: str | None) -> JobPage: ...
+
+    def get(self, job_id: str) -> Job: ...
+
+    def events(self, job_id: str) -> list[JobEvent]: ...
+
+    def watch(self, job_id: str) -> Iterator[JobEvent | None]: ...
+
+    def cancel(self, job_id: str) -> Job: ...
+
+    def nobody_works(self) -> bool: ...
+
+
 @contextmanager
-def _store(data_dir: Path | None, database: str | None) -> Iterator[JobStore]:
+def _jobs(server: str | None, data_dir: Path | None, database: str | None) -> Iterator[Jobs]:
+    """Those of the server named here or in the environment, unless a database is named here."""
+    from tonewheel.cli.options import server_url
+
+    here = data_dir is not None or database is not None
+    if server is not None and here:
+        raise InvalidRequest("a server has a database of its own: give --server, or --data-dir and --database")
+    if not here and (url := server_url(server)) is not None:
+        from tonewheel.cli.server_client import Server
+        from tonewheel.cli.server_jobs import ServerJobs
+
+        with Server(url) as asked:
+            yield ServerJobs(asked)
+        return
     from tonewheel.jobs.opening import open_jobs
     from tonewheel.settings import settings
 

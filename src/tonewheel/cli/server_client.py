@@ -68,7 +68,8 @@ class Server:
         return self._object(answer)
 
     def follow(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The events of a job until its end, taken up again when the connection broke. Raises Unavailable."""
+        """The events of a job until its end, each with its number `id`, taken up again when the connection broke.
+        Raises Refused, Unavailable."""
         import httpx
 
         last, tries = "0", 0
@@ -76,7 +77,7 @@ class Server:
             try:
                 for number, event in self._events(str(job["events_url"]), last):
                     last, tries = number, 0
-                    yield event
+                    yield {"id": int(number), **event}
                     if event["type"] in ("done", "failed", "cancelled", "poisoned"):
                         return
             except httpx.HTTPError:

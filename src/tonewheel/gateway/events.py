@@ -6,7 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -17,6 +19,12 @@ from tonewheel.serving.events import HEARTBEAT_S
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _RETRY_MS = 1000
+
+
+class EventsView(BaseModel):
+    """What has happened to a job so far, in order."""
+
+    events: tuple[dict[str, Any], ...] = Field(description="Each with its number `id`, and what its `data` line has.")
 
 
 async def event_stream(backend: Backend, job_id: str, after: int, *, head: bool = False) -> Response:
@@ -51,9 +59,17 @@ async def _frames(backend: Backend, job_id: str, after: int) -> AsyncIterator[by
 
 def frame(event: JobEvent) -> bytes:
     """`id`, `event` and one line of `data`."""
-    data = {"job_id": event.job_id, "type": event.type, "at": event.at, **event.data}
-    text = json.dumps(data, separators=(",", ":"))  # ASCII: some clients break lines at U+2028, too
+    text = json.dumps(_data(event), separators=(",", ":"))  # ASCII: some clients break lines at U+2028, too
     return f"id: {event.id}\nevent: {event.type}\ndata: {text}\n\n".encode()
+
+
+def _data(event: JobEvent) -> dict[str, Any]:
+    return {"job_id": event.job_id, "type": event.type, "at": event.at, **event.data}
+
+
+def events_so_far(backend: Backend, job_id: str, after: int) -> EventsView:
+    """What has happened since event `after`; blocking. Raises NotFound."""
+    return EventsView(events=tuple({"id": e.id, **_data(e)} for e in backend.store.events(job_id, after=after)))
 
 
 def last_event_id(request: Request, after: int | None) -> int:

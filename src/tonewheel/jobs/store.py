@@ -76,12 +76,14 @@ class JobStore:
         request_id: str | None = None,
         traceparent: str | None = None,
         deadline_s: float | None = None,
+        expected_s: float | None = None,
     ) -> Job:
         """Accept a job: when this returns it is on the disk and will be done.
 
         The same key with the same request gives the job of the first time, with another one Conflict (409).
-        `priority` 0 goes first, 9 last; `deadline_s` is what its render may take (default: by its length). Raises
-        QueueFull (429), DiskFull (507), Unavailable (503).
+        `priority` 0 goes first, 9 last; `deadline_s` is what its render may take (default: by its length),
+        `expected_s` what it will probably take (default: by what jobs of its model took). Raises QueueFull (429),
+        DiskFull (507), Unavailable (503).
         """
         if not 0 <= priority <= 9:
             raise InvalidRequest(f"priority is {priority}: it may be 0 (first) to 9 (last)", param="priority")
@@ -93,7 +95,7 @@ class JobStore:
             "request_hash": _hash(body), "idempotency_key": idempotency_key, "priority": priority,
             "duration_s": request.length_s,
             "deadline_s": deadline_s or render_deadline_s(request.length_s, self.least_deadline_s), "fraction": 0.0,
-            "attempts": 0, "request_id": request_id, "traceparent": traceparent, "last_event": 1,
+            "eta_s": expected_s, "attempts": 0, "request_id": request_id, "traceparent": traceparent, "last_event": 1,
         }  # fmt: skip
         return self.get(self.database.write(lambda c: self._accept(c, row)))
 
@@ -202,6 +204,10 @@ class JobStore:
     def workers(self) -> list[WorkerInfo]:
         """Workers that have been heard of."""
         return self.database.read(self._workers)
+
+    def nobody_works(self) -> bool:
+        """Whether what is ordered waits for a worker to come."""
+        return not any(worker.alive for worker in self.workers())
 
     def _workers(self, c: sa.Connection) -> list[WorkerInfo]:
         alive = (workers.c.beat_at > self.database.now - self.dead_after_s).label("alive")

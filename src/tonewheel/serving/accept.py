@@ -34,6 +34,15 @@ def wanted_audio(accept: str | None, otherwise: Format = "wav") -> Format | None
     return found
 
 
+def prefers_json(accept: str | None) -> bool:
+    """Whether JSON is named, and no stream of events goes before it; a header that names neither means the stream."""
+    weights: dict[str, float] = {}
+    for entry in (accept or "").split(","):
+        kind, *parameters = [part.strip().lower() for part in entry.split(";")]
+        weights[kind] = max(weights.get(kind, 0.0), _weight(parameters))
+    return weights.get("application/json", 0.0) > weights.get("text/event-stream", 0.0)
+
+
 def names_audio(accept: str | None, otherwise: Format = "wav") -> Format | None:
     """The audio format named anywhere in the header, beside whatever else (`text/event-stream, audio/flac`)."""
     kinds = [entry for entry in (accept or "").split(",") if "audio/" in entry.lower() or "/ogg" in entry.lower()]

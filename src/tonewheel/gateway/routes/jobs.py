@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
-from tonewheel.gateway.events import event_stream, last_event_id
+from tonewheel.gateway.events import EventsView, event_stream, events_so_far, last_event_id
 from tonewheel.gateway.routes import backend_of
 from tonewheel.gateway.views import JobPageView, JobView, job_view
 from tonewheel.jobs.types import JobState
+from tonewheel.serving.accept import prefers_json
 from tonewheel.serving.edge import asked_method
 
 router = APIRouter(tags=["jobs"])
@@ -23,6 +24,9 @@ _EVENTS = (
     'id: 1\nevent: queued\ndata: {"job_id":"job_4Xo0…","type":"queued","at":1795250000.0}\n\n'
     'id: 4\nevent: progress\ndata: {"job_id":"job_4Xo0…","type":"progress","stage":"render","fraction":0.42}\n\n'
 )
+_SO_FAR = {"events": [{"id": 1, "job_id": doc.JOB_ID, "type": "queued", "at": 1795250000.0}]}
+_FOLLOWED = doc.answers(200, EventsView, "Until the job has ended; as JSON, those so far", _SO_FAR)
+_FOLLOWED[200]["content"] |= {"text/event-stream": {"example": _EVENTS}}
 
 
 @router.get(
@@ -65,7 +69,7 @@ async def cancel(request: Request, job_id: JobId) -> Response:
 @router.get(
     "/v1/jobs/{job_id}/events", summary="Follow a job (server-sent events)", dependencies=[needs("read")],
     response_class=Response,
-    responses=doc.text(200, "text/event-stream", "Until the job has ended", _EVENTS)
+    responses=_FOLLOWED
     | {204: {"description": "It has ended and there is nothing more: an EventSource stays away"}},
     openapi_extra={"parameters": [doc.header("Last-Event-ID", "Go on after this event.")]},
 )  # fmt: skip
@@ -74,6 +78,9 @@ async def follow(
     job_id: JobId,
     after: Annotated[int | None, Query(ge=0, le=10**9, description="Like Last-Event-ID, which goes first.")] = None,
 ) -> Response:
-    """Numbered from 1 without gaps, so that a connection that broke is taken up where it was (`Last-Event-ID`)."""
-    head = asked_method(request.scope) == "HEAD"
-    return await event_stream(backend_of(request), job_id, last_event_id(request, after), head=head)
+    """Numbered from 1 without gaps, so that a connection that broke is taken up where it was (`Last-Event-ID`).
+    With `Accept: application/json` those so far as a list, without waiting for more."""
+    backend, last = backend_of(request), last_event_id(request, after)
+    if prefers_json(request.headers.get("accept")):
+        return doc.json_answer(await asyncio.to_thread(events_so_far, backend, job_id, last))
+    return await event_stream(backend, job_id, last, head=asked_method(request.scope) == "HEAD")
