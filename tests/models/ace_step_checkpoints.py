@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 SAMPLE_RATE = 48_000
 HOP = 1920
-LATENT = 8  # channels of a latent, 64 in the official ones
+LATENT = 2  # channels of a latent, 64 in the official ones
 TEXT, CONDITION, WIDTH = 16, 24, 32
 
 
@@ -88,7 +88,7 @@ def _parts(recipe: Recipe) -> dict[str, Any]:
     condition.silence_latent.copy_(torch.randn(1, 15_000, LATENT) * 0.3)
     vae = AutoencoderOobleck(
         encoder_hidden_size=2 * LATENT, downsampling_ratios=[2, 4, 4, 6, 10], channel_multiples=[1, 1, 1, 1, 1],
-        decoder_channels=4, decoder_input_channels=LATENT, sampling_rate=SAMPLE_RATE,
+        decoder_channels=2, decoder_input_channels=LATENT, sampling_rate=SAMPLE_RATE,
     )  # fmt: skip
     parts: dict[str, Any] = {
         "vae": vae, "text_encoder": Qwen3Model(text), "tokenizer": tokenizer, "transformer": transformer,

@@ -37,6 +37,18 @@ def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     return _made_once("clap_checkpoints", tmp_path_factory.mktemp("clap"))
 
 
+@pytest.fixture(scope="session")
+def ace_step_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """`ace_step_checkpoint("turbo")`: the folder of a tiny checkpoint named in `ace_step_checkpoints.RECIPES`."""
+    return _made_once("ace_step_checkpoints", tmp_path_factory.mktemp("ace-step"))
+
+
+@pytest.fixture(scope="session")
+def stable_audio_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """`stable_audio_checkpoint("open")`: the folder of a tiny checkpoint named in `stable_audio_checkpoints.RECIPES`."""
+    return _made_once("stable_audio_checkpoints", tmp_path_factory.mktemp("stable-audio"))
+
+
 def _made_once(module: str, below: Path) -> Checkpoints:
     """Folders of the module's `RECIPES`, by name, made by its `make` when they are first asked for."""
     recipes = importlib.import_module(module)  # with torch, which not every test needs
