@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tonewheel.errors import InvalidRequest, OutputRefused
+from tonewheel.keep_alive import parse_keep_alive
 
 
 def _data_dir() -> Path:
@@ -124,7 +125,9 @@ class Settings(BaseSettings):
         "nothing better.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024,
+        default=None,
+        ge=1,
+        le=1024,
         description="Threads of a model process. Absent = the processors it may use, shared with those that run beside it.",
     )
     musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
@@ -203,6 +206,15 @@ class Settings(BaseSettings):
     use_torch: bool = Field(default=False, validation_alias="USE_TORCH", description="Plan with a local causal model.")
     jen1_model: str | None = Field(default=None, validation_alias="JEN1_MODEL", description="Which one.")
 
+    @field_validator("keep_alive")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        try:
+            parse_keep_alive(value)
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
+        return value
+
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
@@ -213,7 +225,8 @@ def settings() -> Settings:
         first = e.errors(include_url=False, include_input=False)[0]  # its value may be a secret
         place = str(first["loc"][0]) if first["loc"] else "the settings"
         name = f"TONEWHEEL_{place.upper()}" if place in Settings.model_fields else place
-        raise InvalidRequest(f"the environment variable {name}: {first['msg']}", param=place) from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"the environment variable {name}: {said}", param=place) from None
 
 
 def made_folder(folder: Path, said_by: str = "TONEWHEEL_DATA_DIR or --data-dir") -> Path:

@@ -94,11 +94,14 @@ def test_wrong_jobs_and_pages_are_told(tonewheel: Cli, data_dir: Path) -> None:
     refused(tonewheel, "jobs", "list", "--state", "asleep")
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "x"), ("KEEP_JOBS_DAYS", "-1"), ("QUEUE_LIMIT", "many")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "x"), ("KEEP_JOBS_DAYS", "-1"), ("QUEUE_LIMIT", "many"), ("KEEP_ALIVE", "soon")]
+)
 def test_a_setting_that_cannot_be_is_named(
     tonewheel: Cli, data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"TONEWHEEL_{name}", value)
     settings.cache_clear()
-    assert f"TONEWHEEL_{name}" in refused(tonewheel, "jobs", "list")
+    for command in (("jobs", "list"), ("serve",)):  # at its start, not at the first request
+        assert f"TONEWHEEL_{name}" in (said := refused(tonewheel, *command)) and "Value error" not in said
     settings.cache_clear()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tonewheel.errors import InvalidRequest
-from tonewheel.fleet.keep_alive import parse_keep_alive
+from tonewheel.keep_alive import parse_keep_alive
 
 
 @pytest.mark.parametrize(

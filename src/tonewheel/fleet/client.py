@@ -39,12 +39,12 @@ from tonewheel.errors import (
 from tonewheel.fleet import exchange, probe
 from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.exchange import Answer, Order, Progress
-from tonewheel.fleet.keep_alive import KeepAlive, parse_keep_alive
 from tonewheel.fleet.processes import Limits, Processes, Unload
 from tonewheel.fleet.pull import require_pulled
 from tonewheel.fleet.records import ModelFolder, Record, Records
 from tonewheel.fleet.remote import CONTRACTS, Remotes, RemoteService, deadline_seconds
 from tonewheel.fleet.room import Need
+from tonewheel.keep_alive import KeepAlive, parse_keep_alive
 from tonewheel.models import registry
 from tonewheel.models.base import Card, Family, ModelRequest
 from tonewheel.settings import settings

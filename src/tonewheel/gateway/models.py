@@ -65,9 +65,9 @@ class Models:
             return
         from tonewheel.fleet import probe  # noqa: PLC0415
         from tonewheel.fleet.consent import require_consent  # noqa: PLC0415
-        from tonewheel.fleet.keep_alive import parse_keep_alive  # noqa: PLC0415
         from tonewheel.fleet.pull import require_pulled  # noqa: PLC0415
         from tonewheel.fleet.room import Need  # noqa: PLC0415
+        from tonewheel.keep_alive import parse_keep_alive  # noqa: PLC0415
 
         try:
             family, card = registry.resolve(name)
