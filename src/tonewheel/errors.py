@@ -104,6 +104,12 @@ class RenderFault(TonewheelError):
     type = "render_fault"
 
 
+class TooSlow(InvalidRequest):
+    """The device would not be done with it before its deadline, by what was measured of it."""
+
+    type = "too_slow"
+
+
 class NotFound(TonewheelError):
     """There is nothing at that address or under that id."""
 

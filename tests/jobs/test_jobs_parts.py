@@ -73,9 +73,9 @@ def test_the_deadline_is_five_times_the_song_and_half_a_minute_or_the_setting() 
 
 def test_waiting_times_follow_slots_and_what_still_runs() -> None:
     rate = Rate(real_time_factor=0.5, overhead_s=1.0)
-    assert finish_times(rate, 1, [4.0], [10, 20]) == [10.0, 21.0]
-    assert finish_times(rate, 2, [4.0], [10, 20]) == [6.0, 15.0]
-    assert finish_times(rate, 0, [], [10]) == [6.0], "without a worker as if there were one"
+    assert finish_times(1, [4.0], [6.0, 11.0]) == [10.0, 21.0]
+    assert finish_times(2, [4.0], [6.0, 11.0]) == [6.0, 15.0]
+    assert finish_times(0, [], [6.0]) == [6.0], "without a worker as if there were one"
     assert left_of_running(rate, 10, 2.0, None) == 4.0
     assert left_of_running(rate, 10, 2.0, (9.0, 3.0)) == 6.0
     assert left_of_running(rate, 10, 100.0, None) == 0.0

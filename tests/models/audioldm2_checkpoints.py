@@ -90,7 +90,9 @@ def _pipeline() -> Any:
         vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
         relative_attention_num_buckets=8, relative_attention_max_distance=20,
     )  # fmt: skip
-    gpt2 = GPT2Config(n_embd=16, n_head=2, n_layer=2, n_positions=160, n_ctx=160, vocab_size=50)
+    gpt2 = GPT2Config(
+        n_embd=16, n_head=2, n_layer=2, n_positions=160, n_ctx=160, vocab_size=50, bos_token_id=0, eos_token_id=0
+    )
     gpt2.max_new_tokens = 8
     return AudioLDM2Pipeline(
         vae=AutoencoderKL(

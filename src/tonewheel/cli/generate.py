@@ -39,7 +39,7 @@ def generate(
         Path | None, typer.Option("--melody", help="An audio file whose melody is followed (melody models).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked; make nothing.")] = False,
-    force: o.Force = False,
+    force: o.ForceRender = False,
     as_json: o.AsJson = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -70,6 +70,8 @@ def generate(
         "melody": _encoded(melody),
     }  # fmt: skip
     body = {name: value for name, value in asked.items() if value is not None}
+    if force and "force" in family.request.model_fields:
+        body["force"] = True
     _check(family, card, body)
     if dry_run:
         shown = {k: "(a file)" if k in ("continue_from", "melody") else v for k, v in body.items()}

@@ -63,6 +63,9 @@ SoundFont = Annotated[
     typer.Option("--soundfont", help="Play acoustic parts with this SoundFont (needs tonewheel[soundfont])."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+ForceRender = Annotated[
+    bool, typer.Option("--force", help="Overwrite existing files; wait also for what a CPU takes too long for.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; nothing else on standard output.")]
 Server = Annotated[
     str | None,

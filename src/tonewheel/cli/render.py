@@ -42,7 +42,7 @@ def render(plan: SongPlan, model: str, wanted: Wanted) -> None:
         tell_dry(plan, files, wanted.as_json, model=card.id)
         return
     began = time.monotonic()
-    made = _made(plan, card, song, wanted.force, chat)
+    made = _made(plan, family, card, song, wanted.force, chat)
     write_plan(plan, beside, wanted.force)
     _tell(plan, card, made, [str(path) for path in files], time.monotonic() - began, wanted.as_json, chat)
 
@@ -57,7 +57,7 @@ def _check(plan: SongPlan, family: Family, card: Card, **wishes: bool) -> None:
         raise InvalidRequest(f"{card.id} makes at most {card.max_duration_s:g} s: ask for less", param="duration")
 
 
-def _made(plan: SongPlan, card: Card, song: Path, force: bool, chat: Console) -> dict[str, Any]:
+def _made(plan: SongPlan, family: Family, card: Card, song: Path, force: bool, chat: Console) -> dict[str, Any]:
     from tonewheel.audio.formats import format_of
     from tonewheel.fleet.client import Fleet
     from tonewheel.jobs import craft
@@ -70,7 +70,8 @@ def _made(plan: SongPlan, card: Card, song: Path, force: bool, chat: Console) ->
     with progress_bar(chat) as show, tempfile.TemporaryDirectory(prefix="tonewheel-song-") as folder:
         renderer = FleetRenderer(Fleet())
         try:
-            asked = RenderRequest(card.id, plan.duration_s, plan.seed, plan, scratch=Path(folder))
+            options = {"force": True} if force and "force" in family.request.model_fields else {}
+            asked = RenderRequest(card.id, plan.duration_s, plan.seed, plan, options=options, scratch=Path(folder))
             rendered = renderer.render(
                 asked, job_id="song", deadline_s=math.inf, cancelled=lambda: False,
                 progress=lambda stage, fraction, _: show(_DOING.get(stage, stage), 0.9 * fraction),

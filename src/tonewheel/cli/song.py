@@ -36,7 +36,7 @@ def song(
     soundfont: o.SoundFont = None,
     plan_file: Annotated[bool, typer.Option("--plan", help="Also write the plan (.plan.json).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and the files; make nothing.")] = False,
-    force: o.Force = False,
+    force: o.ForceRender = False,
     as_json: o.AsJson = False,
     quiet: o.Quiet = False,
     server: o.Server = None,

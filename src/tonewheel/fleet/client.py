@@ -47,6 +47,7 @@ from tonewheel.fleet.room import Need
 from tonewheel.keep_alive import KeepAlive, parse_keep_alive
 from tonewheel.models import registry
 from tonewheel.models.base import Card, Family, ModelRequest
+from tonewheel.models.clock import ensure_in_time, estimate, longer_if_forced
 from tonewheel.settings import settings
 from tonewheel.songs.faults import explain
 
@@ -144,7 +145,7 @@ class Fleet:
             clock = _Clock(limit, cancelled)
             return self._remotely(target.remote, order, clock)
         if deadline_s is None:  # waiting for a slot is bounded, too; the work has a deadline of its own
-            deadline_s = settings().load_timeout_s + deadline_seconds(target.name, seconds)
+            deadline_s = settings().load_timeout_s + _work_seconds(target.family, target.card, request)
         return self._here(target, order, kept_s, _Clock(deadline_s, cancelled))
 
     async def acall(self, model: str, request: Mapping[str, Any], **options: Any) -> Answer:
@@ -211,6 +212,8 @@ class Fleet:
         request = _valid(family, order.body)
         require_consent(card)
         require_pulled(card)
+        limit_s = deadline_seconds(card.id, request.audio_seconds())
+        ensure_in_time(card, request, estimate(family, card, request), limit_s)
         need, idle = _need(family, card, request)
         asked_at = time.monotonic()
         again = 0
@@ -373,6 +376,16 @@ def _need(family: Family, card: Card, request: ModelRequest | None) -> tuple[Nee
     """What the model takes with this request, and what it takes idle."""
     idle = family.memory_bytes(card, None)
     return Need(card.id, card.devices, max(idle, family.memory_bytes(card, request))), idle
+
+
+def _work_seconds(family: Family | None, card: Card | None, body: Mapping[str, Any]) -> float:
+    """What the work on a request may take here. Raises InvalidRequest."""
+    assert family is not None and card is not None
+    limit_s = deadline_seconds(card.id, _audio_seconds(body))
+    if family.estimate is None:
+        return limit_s
+    request = _valid(family, body)
+    return longer_if_forced(limit_s, request, estimate(family, card, request))
 
 
 def _audio_seconds(body: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import Field, ValidationError
 from starlette.datastructures import Headers
 
 from tonewheel.errors import Conflict, InvalidRequest, TonewheelError, UnknownName
@@ -19,6 +19,7 @@ from tonewheel.gateway.options import check_options
 from tonewheel.jobs import Job, SongRequest, song_request
 from tonewheel.jobs.tables import jobs
 from tonewheel.models import registry
+from tonewheel.models.clock import ensure_in_time, estimate, longer_if_forced
 from tonewheel.seeds import derive
 from tonewheel.serving.work import Caller
 from tonewheel.settings import service_url
@@ -112,9 +113,10 @@ class Desk:
         return self._backend.database.read(lambda c: c.scalar(query)) is None
 
     def _submit(self, request: SongRequest, priority: int, caller: Caller, key: str | None) -> Job:
+        deadline_s, expected_s = in_time(request)
         return self._backend.store.submit(
             request, priority=priority, idempotency_key=key, request_id=caller.request_id,
-            traceparent=caller.trace.traceparent(), deadline_s=deadline_seconds(request.model, request.length_s),
+            traceparent=caller.trace.traceparent(), deadline_s=deadline_s, expected_s=expected_s,
         )  # fmt: skip
 
     def _checked(self, request: SongRequest) -> SongRequest:
@@ -165,6 +167,26 @@ def _check_planning(request: SongRequest) -> None:
         make_plan(request.plan_request())  # some 50 ms, for the few that need it
     elif request.style is not None:
         get_style(request.style)
+
+
+def in_time(request: SongRequest) -> tuple[float, float | None]:
+    """Seconds a render may take and what it will probably take, None = not known. Raises TooSlow.
+
+    Its words are not known before it is planned; what it takes depends on its length and options only.
+    """
+    deadline_s = deadline_seconds(request.model, request.length_s)
+    card = registry.cards().get(request.model)
+    if card is None or service_url(request.model) is not None:
+        return deadline_s, None  # it runs elsewhere, and refuses for itself
+    family = registry.families()[card.family]
+    body = {"prompt": "a song", "duration": request.length_s} | dict(request.options)
+    try:
+        asked = family.request.model_validate({k: v for k, v in body.items() if k in family.request.model_fields})
+    except ValidationError:
+        return deadline_s, None  # the model needs more than that, or refuses it: the job will tell
+    expected = estimate(family, card, asked)
+    ensure_in_time(card, asked, expected, deadline_s)
+    return longer_if_forced(deadline_s, asked, expected), None if expected is None else expected.seconds
 
 
 def variations(request: SongRequest, count: int) -> list[SongRequest]:

@@ -46,8 +46,8 @@ def note_rate(c: sa.Connection, database: Database, model: str, real_time_factor
     )
 
 
-def finish_times(rate: Rate, slots: int, running_left: Sequence[float], queued: Sequence[float]) -> list[float]:
-    """Seconds from now until each of the `queued` jobs (durations, in order) is done.
+def finish_times(slots: int, running_left: Sequence[float], queued: Sequence[float]) -> list[float]:
+    """Seconds from now until each of the `queued` jobs (what each takes, in order) is done.
 
     `running_left` are the seconds the running ones still need; `slots` of them run at once.
     """
@@ -55,8 +55,8 @@ def finish_times(rate: Rate, slots: int, running_left: Sequence[float], queued: 
     free += [0.0] * (max(1, slots) - len(free))
     heapq.heapify(free)
     ends: list[float] = []
-    for duration_s in queued:
-        end = heapq.heappop(free) + rate.seconds(duration_s)
+    for takes_s in queued:
+        end = heapq.heappop(free) + takes_s
         ends.append(end)
         heapq.heappush(free, end)
     return ends

@@ -74,7 +74,7 @@ class Records:
                 attempts += 1
                 self.change(
                     c, [jobs.c.id == job_id], "started", {"attempt": attempts, "worker": worker},
-                    state="running", run=run, worker=worker, attempts=attempts, stage=None, eta_s=None,
+                    state="running", run=run, worker=worker, attempts=attempts, stage=None, eta_s=row["eta_s"],
                     started_at=sa.func.coalesce(jobs.c.started_at, self.database.now), told_at=self.database.now,
                 )  # fmt: skip
                 if row["started_at"] is None:

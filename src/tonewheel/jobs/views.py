@@ -54,7 +54,9 @@ def _lane(c: sa.Connection, database: Database, model: str, rate: Rate, slots: i
         if r.state == "running"
     }
     queued = [r for r in rows if r.state == "queued"]
-    ends = finish_times(rate, slots, list(running.values()), [r.duration_s for r in queued])
+    # What was reckoned when it was ordered (`eta_s` of a job that has not begun), else by what others took.
+    takes = [rate.seconds(r.duration_s) if r.eta_s is None else r.eta_s + rate.overhead_s for r in queued]
+    ends = finish_times(slots, list(running.values()), takes)
     return _Lane(
         {r.id: place for place, r in enumerate(queued, 1)},
         running | {r.id: end for r, end in zip(queued, ends, strict=True)},

@@ -47,8 +47,9 @@ __all__ = [
 # ── the card ────────────────────────────────────────────────────────────────────────────────────
 
 Task = Literal[
-    "song", "plan", "music", "sound", "continuation", "melody", "embed", "classify", "beats", "separate", "midi"
-]
+    "song", "plan", "music", "sound", "continuation", "melody", "embed", "classify", "beats", "transcribe", "separate",
+    "midi",
+]  # fmt: skip
 
 
 class _Frozen(BaseModel):
@@ -408,6 +409,14 @@ class FileRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a request will take, from what was measured before. `device` is the kind it was measured on: cpu, cuda."""
+
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """The code that runs some models. `cards[0]` is the default; all cards name this family and one service."""
 
@@ -422,6 +431,7 @@ class Family:
     metadata_keys: tuple[str, ...] = ("metadata",)  # the symbolic services answer it under `meta` too
     max_body_bytes: int = 4 * 1024 * 1024  # families that take audio raise it
     from_plan: Callable[[SongPlan], dict[str, Any]] | None = None  # a plan in the words of its requests, None = by name
+    estimate: Callable[[Card, Any], Estimate | None] | None = None  # of a request, without loading anything; quick
 
     @property
     def service(self) -> str:

@@ -16,7 +16,8 @@ from tonewheel.errors import (
     NotReady,
     ServiceBusy,
 )
-from tonewheel.models.base import Family, FileRoute, InfoRoute, WorkRoute
+from tonewheel.models.base import Estimate, Family, FileRoute, InfoRoute, ModelRequest, WorkRoute
+from tonewheel.models.clock import ensure_in_time, estimate
 from tonewheel.serving.accept import names_audio, wanted_audio, wanted_bits
 from tonewheel.serving.answer import JSONWithFiles, audio_response
 from tonewheel.serving.body import parse_body, read_body
@@ -32,7 +33,7 @@ from tonewheel.serving.presence import client_left
 from tonewheel.serving.ranges import Stored, file_response, stored
 from tonewheel.serving.refusals import GONE, HANDLERS
 from tonewheel.serving.spool import Spool
-from tonewheel.serving.work import Caller, Order, Work
+from tonewheel.serving.work import Caller, Order, Work, deadline_seconds
 
 
 def create_app(host: Host, *, access: Access | None = None, least_deadline_s: float = 120.0) -> FastAPI:
@@ -107,11 +108,20 @@ class _Desk:
             body = await parse_body(route.request, data, request.headers.get("content-type", ""), job_id)
             model = self._host.model
             checked = await asyncio.to_thread(lambda: model.validate(route.to_request(body)))
-            order = Order(checked, body, route, wanted, wanted_bits(request.headers.get("accept")))
+            expected = await asyncio.to_thread(lambda: self._expected(checked))
+            order = Order(checked, body, route, wanted, wanted_bits(request.headers.get("accept")), expected)
             return Work(self._host, self._metrics, order, caller, self._least_deadline_s)
         except ServiceBusy as error:
             self._metrics.refused(self._host.card.id, error)
             raise
+
+    def _expected(self, request: ModelRequest) -> Estimate | None:
+        """What it will take. Raises TooSlow."""
+        card = self._host.card
+        expected = estimate(self.family, card, request)
+        limit_s = deadline_seconds(request, self._least_deadline_s, card.deadline_s)
+        ensure_in_time(card, request, expected, limit_s)
+        return expected
 
     @property
     def _makes_audio(self) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 from tonewheel import telemetry
 from tonewheel.audio.formats import Format
 from tonewheel.errors import DeadlineExceeded
-from tonewheel.models.base import Audio, Metadata, Model, ModelRequest, Progress, RunContext, WorkRoute
+from tonewheel.models.base import Audio, Estimate, Metadata, Model, ModelRequest, Progress, RunContext, WorkRoute
+from tonewheel.models.clock import longer_if_forced
 from tonewheel.serving.answer import Answer, encode_files
 from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import Metrics
@@ -42,6 +43,7 @@ class Order:
     route: WorkRoute
     audio_format: Format | None  # None = as the model says
     bits: int = 16  # of lossless audio
+    expected: Estimate | None = None  # None = not known
 
 
 def deadline_seconds(request: ModelRequest, least_s: float, card_s: float | None) -> float:
@@ -56,7 +58,8 @@ class Work:
         """Takes the slot and starts. Raises NotReady or ServiceBusy."""
         self._host, self._metrics, self._order, self._caller = host, metrics, order, caller
         self._loop = asyncio.get_running_loop()
-        self._limit_s = deadline_seconds(order.request, least_deadline_s, host.card.deadline_s)
+        limit_s = deadline_seconds(order.request, least_deadline_s, host.card.deadline_s)
+        self._limit_s = longer_if_forced(limit_s, order.request, order.expected)
         self._latest: Progress | None = None
         self._untold: dict[str, Progress] = {}  # stage → the latest of it, in the order they were told
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.audioldm2.card import CARDS
-from tonewheel.models.audioldm2.memory import memory_bytes
+from tonewheel.models.audioldm2.memory import estimate, memory_bytes
 from tonewheel.models.audioldm2.request import Audioldm2Request, Audioldm2Response, from_plan
 from tonewheel.models.base import Card, Family, Model
 from tonewheel.models.diffusion.extra import needing_diffusers
@@ -27,4 +27,5 @@ FAMILY = Family(
     create=_create,
     memory_bytes=memory_bytes,
     from_plan=from_plan,
+    estimate=estimate,
 )

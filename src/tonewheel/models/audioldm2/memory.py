@@ -4,7 +4,7 @@ how long it takes, from what was measured."""
 from __future__ import annotations
 
 from tonewheel.models.audioldm2.request import Audioldm2Request, recipe_of
-from tonewheel.models.base import Card
+from tonewheel.models.base import Card, Estimate
 from tonewheel.models.diffusion.memory import LIBRARIES, bytes_a_number, parameters
 from tonewheel.models.diffusion.recipe import Recipe
 from tonewheel.models.diffusion.speeds import Speeds
@@ -32,6 +32,6 @@ def row_bytes(recipe: Recipe, number: int) -> int:
     return int(recipe.duration_s * 100 * _BYTES_A_FRAME * number / 4)
 
 
-def estimate_s(card: Card, request: Audioldm2Request) -> float | None:
-    """Seconds on the device where it ran last; None = nothing was measured yet."""
+def estimate(card: Card, request: Audioldm2Request) -> Estimate | None:
+    """On the device where it ran last; None = nothing was measured yet."""
     return Speeds(card.id).estimate(recipe_of(request), request.num_waveforms_per_prompt)

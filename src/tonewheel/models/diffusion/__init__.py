@@ -29,6 +29,8 @@ A family is then its card, its request, one function that makes a `Recipe` of a 
                 guidance_scale=recipe.guidance_scale, audio_end_in_s=recipe.duration_s, generator=generators,
             ).audios
 
+Its `FAMILY` has `estimate=` a function of card and request that asks `Speeds(card.id)`: the clock of every entrance.
+
 Progress, eta, cancelling within a step and during decode, seeds (one generator a row), batches, checks for NaN and
 silence, trimming, tags, memory, offload and the clock come from `DiffusionModel`.
 """

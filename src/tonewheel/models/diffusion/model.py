@@ -145,7 +145,8 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
     def estimate_s(self, request: RequestT) -> float | None:
         """Seconds it would take alone on this device; None = not measured yet."""
         recipe = self.recipe(request)
-        return self.speeds.estimate(recipe, self.count(request), self.most_rows(recipe))
+        expected = self.speeds.estimate(recipe, self.count(request), self.most_rows(recipe))
+        return None if expected is None else expected.seconds
 
     def run(self, request: RequestT, context: RunContext) -> Result:
         """Every waveform asked for, in the order of their seeds."""

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tonewheel.errors import TonewheelError
 from tonewheel.files import whole_file
+from tonewheel.models.base import Estimate
 from tonewheel.models.diffusion.recipe import Recipe
 from tonewheel.settings import settings
 
@@ -44,10 +45,6 @@ class Speeds:
     @property
     def known(self) -> bool:
         return bool(self._known["step"])
-
-    @property
-    def on_cpu(self) -> bool:
-        return self.place.startswith("cpu")
 
     def note(self, of: Of, *, load: float, seconds: float) -> None:
         """Remember a measurement, blended with an earlier one of the same load."""
@@ -83,8 +80,8 @@ class Speeds:
             with whole_file(self._path, force=True) as file:
                 file.write(json.dumps(kept, indent=1).encode())
 
-    def estimate(self, recipe: Recipe, rows: int, most: int | None = None) -> float | None:
-        """Seconds that `rows` of a recipe take alone, `most` at a time; None = not measured yet."""
+    def estimate(self, recipe: Recipe, rows: int, most: int | None = None) -> Estimate | None:
+        """What `rows` of a recipe take alone, `most` at a time; None = not measured yet."""
         total, left = 0.0, rows
         while left > 0:
             now = min(left, most or left)
@@ -93,7 +90,7 @@ class Speeds:
                 return None
             total += recipe.steps * step + (self.seconds("decode", load=recipe.decode_load * now) or 0.0)
             left -= now
-        return total
+        return Estimate(total, self.place.partition("/")[0])
 
 
 def _read(path: Path) -> dict[str, Any]:
