@@ -159,6 +159,7 @@ def test_origins_are_named_one_by_one() -> None:
         ("musicgen", {"temprature": 1}, "did you mean temperature"),
         ("musicgen", {"temperature": "hot"}, "options.temperature: "),
         ("musicgen", {"temperature": 99}, "options.temperature: "),
+        ("musicgen", {"num_variations": 4}, "order them as `variations`"),
         ("musicgen", {"duration": 300}, "in the order itself"),
         ("composer", {"client_job_id": "x"}, "in the order itself"),
         ("composer", {"a": {"b": 1}}, "options.a"),

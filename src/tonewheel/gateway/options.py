@@ -20,6 +20,8 @@ def check_options(options: Mapping[str, Any], family: Family | None) -> None:
     only the contract is known, which checks them itself."""
     for name, value in options.items():
         place = f"options.{name[:60]}"
+        if name == "num_variations":  # one job is one song
+            raise InvalidRequest(f"{place} would make songs that nobody gets: order them as `variations`", param=place)
         if name in _NOT_OPTIONS:
             raise InvalidRequest(f"{place} is no option of a model: give it in the order itself", param=place)
         if family is None:
