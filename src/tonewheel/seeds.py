@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import random
+import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+MAX_DRAWN = 2**53 - 1
+"""The largest seed that is chosen here and told to clients: JavaScript keeps no larger integer exactly."""
+
+
+def draw() -> int:
+    """A seed for who gave none."""
+    return secrets.randbelow(MAX_DRAWN + 1)
 
 
 def derive(seed: int, *names: str | int) -> int:

@@ -20,10 +20,9 @@ from tonewheel.jobs import Job, SongRequest, song_request
 from tonewheel.jobs.tables import jobs
 from tonewheel.models import registry
 from tonewheel.models.clock import ensure_in_time, estimate, longer_if_forced
-from tonewheel.seeds import derive
+from tonewheel.seeds import MAX_DRAWN, derive
 from tonewheel.serving.work import Caller
 from tonewheel.settings import service_url
-from tonewheel.songs.plan import MAX_SEED
 
 MAX_VARIATIONS = 8
 _KEY = re.compile(r"[\x21-\x7e]{1,160}")
@@ -196,7 +195,7 @@ def variations(request: SongRequest, count: int) -> list[SongRequest]:
         return [request] * count
     others: list[SongRequest] = []
     for i in range(1, count):
-        new = derive(seed, "variation", i) & MAX_SEED
+        new = derive(seed, "variation", i) & MAX_DRAWN
         if request.plan is not None:
             plan = request.plan.model_copy(update={"seed": new})
             change = {"plan": plan} | ({"seed": new} if request.seed is not None else {})

@@ -6,7 +6,6 @@ Sound goes from step to step as work files of the storage, so that another worke
 from __future__ import annotations
 
 import logging
-import secrets
 import shutil
 import threading
 import time
@@ -35,7 +34,8 @@ from tonewheel.library.songs import Library
 from tonewheel.library.storage import measured
 from tonewheel.library.types import Kept, NewArtifact, NewSong
 from tonewheel.library.vectors import record_vector
-from tonewheel.songs.plan import MAX_SEED, SongPlan
+from tonewheel.seeds import draw
+from tonewheel.songs.plan import SongPlan
 from tonewheel.telemetry import TraceContext
 
 log = logging.getLogger("tonewheel.jobs")
@@ -93,7 +93,7 @@ class Making:
         )
         if plan is not None:
             return {"plan": plan.to_dict(), "seed": plan.seed}
-        seed = self.request.seed if self.request.seed is not None else secrets.randbelow(MAX_SEED + 1)
+        seed = self.request.seed if self.request.seed is not None else draw()
         return {"plan": None, "seed": seed}
 
     def _render(self, plan: SongPlan | None, seed: int, trace: TraceContext) -> Result:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tonewheel.errors import InvalidPlan
+from tonewheel.seeds import MAX_DRAWN
 from tonewheel.songs.faults import explain
 from tonewheel.songs.plan import MAX_SEED, Instrument, Section, SongPlan
 from tonewheel.songs.syllables import count_syllables
@@ -263,4 +264,4 @@ def _instruments(names: Sequence[str]) -> tuple[Instrument, ...]:
 def _seed_of(song: GeneratedSong) -> int:
     """The same text, the same seed: a file without one still renders the same each time."""
     text = json.dumps(song.model_dump(mode="json"), sort_keys=True)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & MAX_SEED
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") & MAX_DRAWN

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import random
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tonewheel.errors import InvalidRequest
-from tonewheel.seeds import derive, stream
+from tonewheel.seeds import derive, draw, stream
 from tonewheel.songs.forms import Form, FormSection, bar_counts, energies, solve_form, tempo_note
 from tonewheel.songs.harmony import Harmony
 from tonewheel.songs.imagery import english_content, rank_styles, read_moods, read_themes
 from tonewheel.songs.language import detect_language, is_english, language_name
 from tonewheel.songs.narrative import Reading, read_narrative
 from tonewheel.songs.own_lyrics import LyricSection, form_for_lyrics, parse_lyrics
-from tonewheel.songs.plan import MAX_SEED, Instrument, Section, SongPlan
+from tonewheel.songs.plan import Instrument, Section, SongPlan
 from tonewheel.songs.request import PlanRequest
 from tonewheel.songs.text import clip, sentences
 from tonewheel.styles.instruments import INSTRUMENTS
@@ -69,7 +68,7 @@ def make_plan(request: PlanRequest) -> SongPlan:
 
 
 def _brief(request: PlanRequest) -> _Brief:
-    seed = secrets.randbits(63) & MAX_SEED if request.seed is None else request.seed
+    seed = draw() if request.seed is None else request.seed
     sung = _sung_text(request.lyrics) if request.lyrics else ""
     text = request.narrative or sung
     root = derive(seed, "plan", text, sung)

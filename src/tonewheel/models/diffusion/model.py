@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import secrets
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,8 +24,8 @@ from tonewheel.models.diffusion.sound import Samples, checked, limited, samples_
 from tonewheel.models.diffusion.speeds import Speeds
 from tonewheel.models.diffusion.watch import Watched
 from tonewheel.models.free_memory import free_bytes, told
+from tonewheel.seeds import draw
 from tonewheel.settings import may_unpickle, weights_dir
-from tonewheel.songs.plan import MAX_SEED
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +150,7 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
     def run(self, request: RequestT, context: RunContext) -> Result:
         """Every waveform asked for, in the order of their seeds."""
         context.progress("wait", 0.0, self.estimate_s(request))
-        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        seed = draw() if request.seed is None else request.seed
         seeds = [sub_seed(seed, number) for number in range(self.count(request))]
         recipe = self.recipe(request)
         try:

@@ -11,8 +11,7 @@ from tonewheel import __version__
 from tonewheel.audio.tags import Tags
 from tonewheel.errors import RenderFault
 from tonewheel.models.base import Card
-from tonewheel.seeds import derive
-from tonewheel.songs.plan import MAX_SEED
+from tonewheel.seeds import MAX_DRAWN, derive
 
 Samples = NDArray[np.float32]  # [n, channels], full scale ±1
 
@@ -21,7 +20,7 @@ _SILENT = 1e-4  # full scale: -80 dBFS, under the noise of 16 bits with dither
 
 def sub_seed(seed: int, number: int) -> int:
     """The seed of waveform `number` of a request; the first has the request's own, so that each can be made alone."""
-    return seed if number == 0 else derive(seed, "diffusion", "waveform", number) & MAX_SEED
+    return seed if number == 0 else derive(seed, "diffusion", "waveform", number) & MAX_DRAWN
 
 
 def samples_of(audio: Any) -> Samples:

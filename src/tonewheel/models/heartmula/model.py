@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from tonewheel.models.heartmula.language import HeartmulaLanguage, HeartmulaProm
 from tonewheel.models.heartmula.prompt import Texts, Tokens
 from tonewheel.models.heartmula.request import HeartmulaRequest
 from tonewheel.models.heartmula.windows import FRAME_S, SAMPLE_RATE, frames_of
+from tonewheel.seeds import draw
 from tonewheel.settings import settings, weights_dir
-from tonewheel.songs.plan import MAX_SEED
 
 _LANGUAGE, _CODEC = 0.7, 0.95  # how far loading is once each part is there
 
@@ -69,7 +68,7 @@ class Heartmula(Model[HeartmulaRequest]):
 
     def run(self, request: HeartmulaRequest, context: RunContext) -> Result:
         """One song; its finished windows are handed out as they come."""
-        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        seed = draw() if request.seed is None else request.seed
         sampling = Sampling(
             temperature=request.temperature or 1.0, top_k=request.top_k,
             top_p=1.0 if request.top_p is None else request.top_p, guidance_scale=max(1.0, request.guidance_scale),

@@ -14,8 +14,7 @@ from tonewheel.errors import RenderFault
 from tonewheel.models.musicgen.codec import Codec
 from tonewheel.models.musicgen.decoder import MusicgenPrompt
 from tonewheel.models.musicgen.windows import MAX_CONTEXT, SAMPLES_PER_FRAME, Window, frames_of, samples_of, windows
-from tonewheel.seeds import derive
-from tonewheel.songs.plan import MAX_SEED
+from tonewheel.seeds import MAX_DRAWN, derive
 
 Samples = NDArray[np.float32]
 # Frames decoded at a time: always the same, so that the samples do not depend on who was quick.
@@ -37,7 +36,7 @@ class Wish:
 
 def sub_seed(seed: int, kind: str, number: int) -> int:
     """The seed of a further variation or window; the first has the seed itself."""
-    return seed if number == 0 else derive(seed, "musicgen", kind, number) & MAX_SEED
+    return seed if number == 0 else derive(seed, "musicgen", kind, number) & MAX_DRAWN
 
 
 class Piece:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +30,8 @@ from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
 from tonewheel.models.quantised_files import QuantisedFile
 from tonewheel.models.tensor_files import some
+from tonewheel.seeds import draw
 from tonewheel.settings import may_unpickle, settings, weights_dir
-from tonewheel.songs.plan import MAX_SEED
 
 _GIVEN = Limits(file_bytes=64 << 20, seconds=600.0, least_seconds=0.1)
 _WAIT_S = 0.05  # between two looks at whether to stop
@@ -96,7 +95,7 @@ class Musicgen(Model[MusicgenRequest]):
     def run(self, request: MusicgenRequest, context: RunContext) -> Result:
         """As many pieces as variations, side by side on the engine; one alone is handed out as it is made."""
         context.progress("text", 0.0)
-        seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+        seed = draw() if request.seed is None else request.seed
         text, negative = self._text(request.prompt), self._text(request.negative_prompt)
         seeds = [sub_seed(seed, "variation", n) for n in range(request.num_variations)]
         try:
