@@ -5,23 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.ace_step.card import CARDS
-from tonewheel.models.ace_step.memory import memory_bytes
+from tonewheel.models.ace_step.memory import estimate, memory_bytes
 from tonewheel.models.ace_step.plan import from_plan
 from tonewheel.models.ace_step.request import AceStepRequest, AceStepResponse
 from tonewheel.models.base import Card, Family, Model
+from tonewheel.models.diffusion.extra import needing_diffusers
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.errors import MissingExtra  # noqa: PLC0415
-
-    try:
-        import diffusers  # noqa: F401, PLC0415
-
+    with needing_diffusers(card.id):
         from tonewheel.models.ace_step.model import AceStep  # noqa: PLC0415  (torch comes with it)
-    except ImportError as error:
-        if error.name not in ("torch", "transformers", "diffusers", "safetensors"):
-            raise
-        raise MissingExtra(f"{card.id} needs {error.name}: install tonewheel[diffusion]") from None
+
     return AceStep(card)
 
 
@@ -35,4 +29,5 @@ FAMILY = Family(
     memory_bytes=memory_bytes,
     max_body_bytes=64 * 1024 * 1024,  # two files in base64
     from_plan=from_plan,
+    estimate=estimate,
 )

@@ -1,4 +1,5 @@
-"""What ACE-Step takes on its device, reckoned from its files or, while they are not here, from published sizes."""
+"""What ACE-Step takes on its device, reckoned from its files or, while they are not here, from published sizes; and
+how long it takes, from what was measured."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ from dataclasses import dataclass
 
 from tonewheel.models.ace_step.recipe import recipe_of
 from tonewheel.models.ace_step.request import AceStepRequest
-from tonewheel.models.base import Card
+from tonewheel.models.base import Card, Estimate
 from tonewheel.models.diffusion.memory import LIBRARIES, bytes_a_number, config_of, parameters
 from tonewheel.models.diffusion.recipe import Recipe
+from tonewheel.models.diffusion.speeds import Speeds
 from tonewheel.settings import weights_dir
 
 _CHUNK = 512  # latents decoded at a time
@@ -66,3 +68,8 @@ def memory_bytes(card: Card, request: AceStepRequest | None) -> int:
     number = bytes_a_number()
     idle = idle_bytes(card, number)
     return idle if request is None else idle + row_bytes(card, recipe_of(card, request), number)
+
+
+def estimate(card: Card, request: AceStepRequest) -> Estimate | None:
+    """On the device where it ran last; None = nothing was measured yet."""
+    return Speeds(card.id).estimate(recipe_of(card, request), request.num_variations)

@@ -90,9 +90,7 @@ class AceStep(DiffusionModel[AceStepRequest]):
             )
         prepared = Prepared(words=self._words(request))
         if request.src_audio is not None:
-            source = _heard(request.src_audio, _SOURCE, "src_audio")
-            source, seconds = _of_length(source, request)
-            prepared = replace(prepared, source=source, seconds=seconds)
+            prepared = _of_length(_heard(request.src_audio, _SOURCE, "src_audio"), request, prepared)
         if request.reference_audio is not None:
             prepared = replace(prepared, reference=_heard(request.reference_audio, _REFERENCE, "reference_audio"))
         words = prepared.words
@@ -120,9 +118,9 @@ class AceStep(DiffusionModel[AceStepRequest]):
         }  # fmt: skip
         if request.task == "cover":
             asked["audio_cover_strength"] = request.cover_strength
-        if request.task == "repaint":
-            asked |= {"repainting_start": request.repaint_start, "repainting_end": request.repaint_end}
         prepared = request.prepared
+        if prepared.repaint is not None:
+            asked["repainting_start"], asked["repainting_end"] = prepared.repaint
         for name, samples in (("src_audio", prepared.source), ("reference_audio", prepared.reference)):
             if samples is not None:
                 asked[name] = torch.from_numpy(np.ascontiguousarray(samples.T))
@@ -177,30 +175,45 @@ def _heard(file: bytes, limits: Limits, name: str) -> NDArray[np.float32]:
     return samples
 
 
-def _of_length(source: NDArray[np.float32], request: AceStepRequest) -> tuple[NDArray[np.float32], float]:
-    """The source cut, or filled up with silence, to the duration asked for and then to whole latents; and its seconds.
+def _of_length(source: NDArray[np.float32], request: AceStepRequest, prepared: Prepared) -> Prepared:
+    """The source cut, or filled up with silence, to the duration asked for and then to whole latents.
 
     A repaint may last longer than its file: what comes after the end is painted.
     """
     there = len(source) / SAMPLE_RATE
     seconds = request.duration if request.says_duration else there
-    if seconds > there and request.task == "cover":
+    repaint = None
+    if request.task == "repaint":
+        repaint = _painted(request, there, seconds)
+    elif seconds > there:
         raise InvalidRequest(
             f"duration: a cover lasts as long as its file at most, which is {there:.2f} s", param="duration"
         )
+    source = source[: round(seconds * SAMPLE_RATE)]
+    filled = np.pad(source, ((0, frames_of(seconds) * HOP - len(source)), (0, 0)))
+    return replace(prepared, source=filled, seconds=seconds, repaint=repaint)
+
+
+def _painted(request: AceStepRequest, there: float, seconds: float) -> tuple[float, float]:
+    """Where the new part of a repaint begins and ends; the file lasts `there` seconds, the song `seconds`."""
+    longer, last = seconds > there, min(there, seconds)
+    start = request.repaint_start if request.repaint_start is not None else there if longer else 0.0
     end = seconds if request.repaint_end is None else request.repaint_end
-    if request.task == "repaint" and request.repaint_start >= min(seconds, there + 1 / SAMPLE_RATE):
+    if start > last or (start == last and not longer):
         raise InvalidRequest(
-            f"repaint_start: must lie before the end, which is at {min(seconds, there):.2f} s", param="repaint_start"
+            f"repaint_start: must lie before the end of the file, which is at {last:.2f} s", param="repaint_start"
         )
-    if request.task == "repaint" and end < seconds and seconds > there:
+    if end > seconds:
+        raise InvalidRequest(
+            f"repaint_end: the song ends at {seconds:.2f} s: leave it out, or ask for a longer duration",
+            param="repaint_end",
+        )
+    if longer and end < seconds:
         raise InvalidRequest(
             f"repaint_end: the file ends at {there:.2f} s and what follows to {seconds:g} s is painted: leave it out",
             param="repaint_end",
         )
-    source = source[: round(seconds * SAMPLE_RATE)]
-    latents = frames_of(max(seconds, len(source) / SAMPLE_RATE))
-    return np.pad(source, ((0, latents * HOP - len(source)), (0, 0))), seconds
+    return start, end
 
 
 @contextmanager

@@ -36,5 +36,6 @@ class Prepared:
     source: NDArray[np.float32] | None = None  # filled up with silence to whole latents
     reference: NDArray[np.float32] | None = None
     seconds: float | None = None
+    repaint: tuple[float, float] | None = None  # seconds
     words: Words | None = None
     left_out: int = 0  # tokens of the prompt

@@ -39,7 +39,6 @@ def recipe_of(card: Card, request: AceStepRequest) -> Recipe:
         load=float(frames * ((2 if guidance > 1 else 1) + blended)),
         decode_load=float(frames),
         more=(
-            shift_of(card, request), request.task, request.cover_strength, request.repaint_start, request.repaint_end,
-            request.prepared if audio else None,
+            shift_of(card, request), request.task, request.cover_strength, request.prepared if audio else None,
         ),
     )  # fmt: skip

@@ -66,8 +66,13 @@ class AceStepRequest(DiffusionRequest):
     cover_strength: float = Field(
         default=1.0, ge=0, le=1, description="How much of src_audio a cover keeps; below 1 it takes twice the work."
     )
-    repaint_start: float = Field(default=0.0, ge=0, description="Second where the new part begins.")
-    repaint_end: float | None = Field(default=None, gt=0, description="Where it ends; absent = the end.")
+    repaint_start: float | None = Field(
+        default=None, ge=0, le=MAX_DURATION_S,
+        description="Second where the new part begins; absent = 0, or the file's end where duration lies beyond it.",
+    )  # fmt: skip
+    repaint_end: float | None = Field(
+        default=None, gt=0, le=MAX_DURATION_S, description="Where it ends; absent = the end."
+    )
 
     _prepared: Prepared = PrivateAttr(default_factory=Prepared)
 
@@ -110,7 +115,7 @@ class AceStepRequest(DiffusionRequest):
         for name, task in (("cover_strength", "cover"), ("repaint_start", "repaint"), ("repaint_end", "repaint")):
             if name in self.model_fields_set and getattr(self, name) is not None and self.task != task:
                 raise InvalidRequest(f"{name}: belongs to task {task}: leave it out", param=name)
-        if self.repaint_end is not None and self.repaint_end <= self.repaint_start:
+        if self.repaint_end is not None and self.repaint_end <= (self.repaint_start or 0.0):
             raise InvalidRequest("repaint_end: must lie after repaint_start", param="repaint_end")
         return self
 
