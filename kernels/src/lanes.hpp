@@ -49,6 +49,22 @@ inline void store_int8(Lanes whole, int8_t* p) {
     _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(whole.v)));
 }
 
+// Sums of each of as many vectors as one has lanes, side by side.
+inline Lanes sums_of(const Lanes* x) {
+    __m512 eight[8], four[4], two[2];
+    for (int i = 0; i < 8; i++)
+        eight[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v),
+                                 _mm512_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v));
+    for (int i = 0; i < 4; i++)
+        four[i] = _mm512_add_ps(_mm512_shuffle_ps(eight[2 * i], eight[2 * i + 1], 0x44),
+                                _mm512_shuffle_ps(eight[2 * i], eight[2 * i + 1], 0xee));
+    // Each quarter of a vector now holds four sums of that quarter: add the quarters.
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm512_add_ps(_mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0x88),
+                               _mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0xdd));
+    return {_mm512_add_ps(_mm512_shuffle_f32x4(two[0], two[1], 0x88), _mm512_shuffle_f32x4(two[0], two[1], 0xdd))};
+}
+
 #elif defined(TW_AVX2)
 
 struct Lanes {
@@ -93,6 +109,17 @@ inline void store_int8(Lanes whole, int8_t* p) {
     _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(halves, halves));
 }
 
+inline Lanes sums_of(const Lanes* x) {
+    __m256 four[4], two[2];
+    for (int i = 0; i < 4; i++)
+        four[i] = _mm256_add_ps(_mm256_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v),
+                                _mm256_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v));
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm256_add_ps(_mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44),
+                               _mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0xee));
+    return {_mm256_add_ps(_mm256_permute2f128_ps(two[0], two[1], 0x20), _mm256_permute2f128_ps(two[0], two[1], 0x31))};
+}
+
 #elif defined(TW_NEON)
 
 struct Lanes {
@@ -126,6 +153,10 @@ inline void store_int8(Lanes whole, int8_t* p) {
     const int16x4_t narrow = vqmovn_s32(vcvtq_s32_f32(whole.v));
     const int8x8_t bytes = vqmovn_s16(vcombine_s16(narrow, narrow));
     vst1_lane_s32((int32_t*)(void*)p, vreinterpret_s32_s8(bytes), 0);
+}
+
+inline Lanes sums_of(const Lanes* x) {
+    return {vpaddq_f32(vpaddq_f32(x[0].v, x[1].v), vpaddq_f32(x[2].v, x[3].v))};
 }
 
 #else  // one at a time, any processor
@@ -188,6 +219,7 @@ inline Lanes nearest(Lanes a) { return {__builtin_rintf(a.v)}; }
 inline Lanes times_power_of_two(Lanes a, Lanes whole) { return {__builtin_ldexpf(a.v, (int)whole.v)}; }
 inline Lanes sign_of(Lanes size, Lanes sign) { return {__builtin_copysignf(size.v, sign.v)}; }
 inline void store_int8(Lanes whole, int8_t* p) { *p = (int8_t)whole.v; }
+inline Lanes sums_of(const Lanes* x) { return x[0]; }
 
 #endif
 
