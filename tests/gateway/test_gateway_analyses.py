@@ -76,6 +76,9 @@ def test_tags_without_a_model_are_refused_with_what_to_run(server: Served, groov
     answer = server.client.post("/v1/analyses", json=body(groove, tasks=["key", "genre"]))
     assert answer.status_code == 409
     assert "tonewheel pull clap-htsat-unfused" in answer.json()["detail"]["message"]
+    words = server.client.post("/v1/analyses", json=body(groove, tasks=["lyrics"]))
+    assert words.status_code == 409
+    assert "tonewheel pull heart-transcriptor" in words.json()["detail"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,8 @@ def test_tags_without_a_model_are_refused_with_what_to_run(server: Served, groov
         ({"audio": "QUJD", "tasks": ["zero_shot"]}, "text_candidates"),
         ({"audio": "QUJD", "beat_model": "composer"}, "beat_model"),
         ({"audio": "QUJD", "tasks": ["genre"], "tag_model": "onset"}, "tag_model"),
+        ({"audio": "QUJD", "tasks": ["lyrics"], "lyrics_model": "onset"}, "lyrics_model"),
+        ({"audio": "QUJD", "language": "english"}, "language"),
         ({"audio": "QUJD", "typo": 1}, "typo"),
     ],
 )
@@ -118,12 +123,17 @@ def test_hostile_audio_is_refused_the_server_lives_and_its_memory_is_bounded(ser
 
 @pytest.fixture(scope="module")
 def hearing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with a worker and a tiny CLAP."""
+    """A server with a worker, a tiny CLAP and a tiny Whisper."""
     pytest.importorskip("transformers")
     import clap_checkpoints
+    import whisper_checkpoints
 
     folder = clap_checkpoints.make(tmp_path_factory.mktemp("clap") / "model", clap_checkpoints.RECIPES["unfused-old"])
-    settings = {"TONEWHEEL_CLAP_HTSAT_UNFUSED_PATH": str(folder), "OMP_NUM_THREADS": "1"}
+    words = whisper_checkpoints.make(tmp_path_factory.mktemp("whisper") / "model")
+    settings = {
+        "TONEWHEEL_CLAP_HTSAT_UNFUSED_PATH": str(folder), "TONEWHEEL_HEART_TRANSCRIPTOR_PATH": str(words),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
     with serving(tmp_path_factory.mktemp("hearing") / "data", **settings) as served:
         served.client.timeout = 300  # torch and transformers are slow to import on a busy machine
         yield served
@@ -141,6 +151,19 @@ def test_with_a_model_its_tags_are_beside_what_needs_none(hearing: Served, groov
     assert {p["label"] for p in said["zero_shot"]["predictions"]} == {"drums", "a choir"}
     assert len(said["mood"]["predictions"]) == 10
     assert said["loudness"]["lufs"] < 0
+
+
+def test_what_is_sung_is_written_down_by_a_model_that_hears_words(hearing: Served, groove: bytes) -> None:
+    answer = hearing.client.post("/v1/analyses", json=body(groove, tasks=["loudness", "lyrics"], language="en"))
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert set(said["lyrics"]) == {"model", "language", "text", "segments"}
+    assert (said["lyrics"]["model"], said["lyrics"]["language"]) == ("heart-transcriptor", "en")
+    assert said["lyrics"]["text"] == "\n".join(s["text"] for s in said["lyrics"]["segments"])
+    assert said["loudness"]["lufs"] < 0 and said["tempo"] is None
+    wrong = hearing.client.post("/v1/analyses", json=body(groove, tasks=["lyrics"], language="xx"))
+    assert wrong.status_code == 422
+    assert wrong.json()["detail"]["param"] == "language"
 
 
 @pytest.fixture(scope="module")

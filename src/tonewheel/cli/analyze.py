@@ -38,6 +38,7 @@ class _Inspected:
     rhythm: Rhythm
     tags: Tags
     heard: dict[str, Any] | None  # genre and mood, where they were asked for
+    lyrics: dict[str, Any] | None  # and words
 
 
 def analyze(
@@ -52,6 +53,13 @@ def analyze(
     genre: Annotated[
         bool, typer.Option("--genre", help="Also tell genre and mood, by a model that was pulled (CLAP).")
     ] = False,
+    lyrics: Annotated[
+        bool,
+        typer.Option("--lyrics", help="Also write down what is sung, by a model that was pulled (HeartTranscriptor)."),
+    ] = False,
+    language: Annotated[
+        str | None, typer.Option("--language", help="What is sung, for --lyrics: en, zh, ja … Default: as it is heard.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing plot.")] = False,
 ) -> None:
     """Analyse audio files: length, loudness, peaks, silence, tempo, beats, key, balance, and their tags.
@@ -64,6 +72,8 @@ def analyze(
 
       tonewheel analyze song.mp3 --plot song.png
 
+      tonewheel analyze song.mp3 --lyrics
+
       tonewheel analyze *.flac --json
     """
     from rich.console import Console
@@ -75,13 +85,17 @@ def analyze(
         if len(files) > 1:
             raise InvalidRequest("--plot draws one file: give one, or call analyze once for each", param="plot")
         check_target(plot, force)
-    tagger = _tagger() if genre else None
+    if language is not None and not lyrics:
+        raise InvalidRequest("--language is for --lyrics: add it", param="language")
+    tagger = _ear("embed", "--genre", {"tasks": ["genre", "mood"]}, ("genre", "mood")) if genre else None
+    sung = {"language": language} if language else {}
+    writer = _ear("transcribe", "--lyrics", sung, ("language", "text", "segments")) if lyrics else None
     console = Console(highlight=False)
     rows: list[dict[str, Any]] = []
     exit_code = 0
     for path in files:
         try:
-            found = _examine(path, tagger)
+            found = _examine(path, tagger, writer)
         except TonewheelError as error:
             exit_code = max(exit_code, say(error))
             rows.append({"file": _encodable(path), "error": {"type": error.type, "message": error.message}})
@@ -105,7 +119,10 @@ def analyze(
         sys.exit(exit_code)  # typer.Exit would only be returned by an app that is not standalone
 
 
-def _examine(path: Path, tagger: Callable[[bytes], dict[str, Any]] | None) -> _Inspected:
+_Ear = Callable[[bytes], dict[str, Any]]
+
+
+def _examine(path: Path, tagger: _Ear | None, writer: _Ear | None) -> _Inspected:
     from tonewheel.audio.beats import track_beats
     from tonewheel.audio.checks import check
     from tonewheel.audio.read import decode, load_bytes
@@ -117,11 +134,13 @@ def _examine(path: Path, tagger: Callable[[bytes], dict[str, Any]] | None) -> _I
     tags = read_tags(data)
     report = check(audio.samples, audio.rate)
     rhythm = track_beats(audio.samples, audio.rate)
-    return _Inspected(path, len(data), audio, report, rhythm, tags, tagger(data) if tagger is not None else None)
+    heard = tagger(data) if tagger is not None else None
+    lyrics = writer(data) if writer is not None else None
+    return _Inspected(path, len(data), audio, report, rhythm, tags, heard, lyrics)
 
 
-def _tagger() -> Callable[[bytes], dict[str, Any]]:
-    """What tells genre and mood of a file's bytes. Raises NotPulled when no model is here that could."""
+def _ear(task: str, option: str, asked: dict[str, Any], told: tuple[str, ...]) -> _Ear:
+    """What tells `told` of a file's bytes. Raises NotPulled when no model is here that could."""
     import atexit
     import base64
 
@@ -131,17 +150,18 @@ def _tagger() -> Callable[[bytes], dict[str, Any]]:
     from tonewheel.models import registry
     from tonewheel.settings import service_url
 
-    able = [card for card in registry.cards().values() if "embed" in card.tasks]
+    able = [card for card in registry.cards().values() if task in card.tasks]
     card = next((card for card in able if is_pulled(card) or service_url(card.id) is not None), None)
     if card is None:
-        raise NotPulled(f"--genre needs a model that is not here: run `tonewheel pull {able[0].id}`", param="genre")
+        raise NotPulled(
+            f"{option} needs a model that is not here: run `tonewheel pull {able[0].id}`", param=option.strip("-")
+        )
     model, fleet = card.id, Fleet()
     atexit.register(fleet.close)
 
     def tell(data: bytes) -> dict[str, Any]:
-        body = {"audio": base64.b64encode(data).decode(), "tasks": ["genre", "mood"]}
-        answer = fleet.call(model, body).fields
-        return {"model": model, "genre": answer["genre"], "mood": answer["mood"]}
+        answer = fleet.call(model, {"audio": base64.b64encode(data).decode(), **asked}).fields
+        return {"model": model} | {name: answer[name] for name in told}
 
     return tell
 
@@ -188,6 +208,7 @@ def _as_json(found: _Inspected) -> dict[str, Any]:
         **found.report.to_dict(),
         "beats": {"model": ONSET, **found.rhythm.to_dict()},
         **({"heard": found.heard} if found.heard is not None else {}),
+        **({"lyrics": found.lyrics} if found.lyrics is not None else {}),
     }
 
 
@@ -197,6 +218,8 @@ def _view(found: _Inspected) -> RenderableType:
 
     parts: list[RenderableType] = [Text(_printable(str(found.path)), style="bold"), _measures(found)]
     parts += [Text.from_markup(f"{_MARKS[f.severity]} ").append(f.message) for f in found.report.findings]
+    if found.lyrics is not None:
+        parts += [Text(""), _lyrics(found.lyrics)]
     tags = _tag_table(found.tags)
     if tags.row_count:
         parts += [Text(""), tags]
@@ -234,6 +257,19 @@ def _measures(found: _Inspected) -> Table:
     for name in ("genre", "mood") if found.heard else ():
         best = (found.heard or {})[name]["predictions"][:3]
         table.add_row(name, ", ".join(f"{p['label']} {100 * p['score']:.0f} %" for p in best))
+    return table
+
+
+def _lyrics(lyrics: dict[str, Any]) -> Table:
+    from rich.text import Text
+
+    table = _two_columns()
+    table.add_row("language", str(lyrics["language"] or "-"))
+    for segment in lyrics["segments"]:
+        minutes, seconds = divmod(float(segment["start_s"]), 60)
+        table.add_row(f"{int(minutes)}:{seconds:05.2f}", Text(_printable(str(segment["text"]))))
+    if not lyrics["segments"]:
+        table.add_row("lyrics", "no words were heard")
     return table
 
 

@@ -20,10 +20,11 @@ from tonewheel.models import registry
 from tonewheel.models.base import Card, ModelRequest, Upload
 from tonewheel.settings import service_url
 
-Task = Literal["tempo", "beats", "key", "loudness", "spectrum", "embeddings", "genre", "mood", "zero_shot"]
+Task = Literal["tempo", "beats", "key", "loudness", "spectrum", "embeddings", "genre", "mood", "zero_shot", "lyrics"]
 DEFAULT_TASKS: tuple[Task, ...] = ("tempo", "beats", "key", "loudness", "spectrum")  # they need no weights
 _TAGS = ("embeddings", "genre", "mood", "zero_shot")  # they do
 MAX_BODY_BYTES = 128 * 1024 * 1024
+_FIELDS = {"beats": "beat_model", "embed": "tag_model", "transcribe": "lyrics_model"}  # that choose who tells
 _HELPER_S = 600.0
 _AT_ONCE = 4  # each holds a recording in memory
 
@@ -49,6 +50,12 @@ class AnalysisRequest(ModelRequest):
     )
     tag_model: ModelId | None = Field(
         default=None, description="Who tells embeddings, genre and mood. Default: the first one pulled."
+    )
+    lyrics_model: ModelId | None = Field(
+        default=None, description="Who hears the words. Default: the first one pulled."
+    )
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}$")] | None = Field(
+        default=None, description="What is sung, for `lyrics`: en, zh, ja … Without it the model decides."
     )
     text_candidates: Labels | None = Field(default=None, description="Texts to choose from; `zero_shot` needs them.")
     genres: Labels | None = Field(default=None, description="Own labels for `genre`.")
@@ -87,6 +94,9 @@ class AnalysisView(BaseModel):
     genre: dict[str, Any] | None = None
     mood: dict[str, Any] | None = None
     zero_shot: dict[str, Any] | None = None
+    lyrics: dict[str, Any] | None = Field(
+        default=None, description="model, language, text, segments (start_s, end_s, text); text is empty in silence."
+    )
 
 
 class SearchRequest(ModelRequest):
@@ -130,13 +140,13 @@ class Ears:
         beats = self._chosen(asked.beat_model, "beats") if "beats" in asked.tasks else None
         tags = [task for task in asked.tasks if task in _TAGS]
         tagger = self._chosen(asked.tag_model, "embed") if tags else None
+        writer = self._chosen(asked.lyrics_model, "transcribe") if "lyrics" in asked.tasks else None
         if tags and tagger is None:
-            raise NotPulled(
-                f"{tags[0]} needs a model that is not here: run `tonewheel pull {_first('embed').id}`, or ask for "
-                f"{', '.join(DEFAULT_TASKS)}",
-                param="tasks",
-            )
-        own = [task for task in asked.tasks if task not in _TAGS and not (task == "beats" and beats)]
+            raise _not_here(tags[0], "embed")
+        if "lyrics" in asked.tasks and writer is None:
+            raise _not_here("lyrics", "transcribe")
+        others = (*_TAGS, "lyrics", *(["beats"] if beats else []))
+        own = [task for task in asked.tasks if task not in others]
         told = self._helpers.call(
             "listen", {"audio": str(file), "tasks": own}, deadline_s=_HELPER_S, cancelled=cancelled
         )  # fmt: skip
@@ -149,6 +159,8 @@ class Ears:
             body = {"tasks": tags} | {name: value for name, value in more.items() if value is not None}
             heard = self._ask(tagger, body, file, cancelled)
             told |= {"tag_model": heard["model"]} | {task: heard[task] for task in tags}
+        if writer is not None:
+            told["lyrics"] = self._ask(writer, {"language": asked.language}, file, cancelled)
         return AnalysisView(**told)
 
     # ── what is alike ──
@@ -223,9 +235,17 @@ class Ears:
         found = next((card for card in able if card.id == name), None)
         if found is None:
             known = [card.id for card in able] + (["onset"] if task == "beats" else [])
-            raise UnknownName("model", name, known, param="beat_model" if task == "beats" else "tag_model")
+            raise UnknownName("model", name, known, param=_FIELDS[task])
         return found
 
 
 def _first(task: str) -> Card:
     return next(card for card in registry.cards().values() if task in card.tasks)
+
+
+def _not_here(asked: str, task: str) -> NotPulled:
+    return NotPulled(
+        f"{asked} needs a model that is not here: run `tonewheel pull {_first(task).id}`, or ask for "
+        f"{', '.join(DEFAULT_TASKS)}",
+        param="tasks",
+    )

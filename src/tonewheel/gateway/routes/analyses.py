@@ -48,7 +48,7 @@ _TAKES["requestBody"]["content"]["multipart/form-data"] = {"schema": {"type": "o
 )  # fmt: skip
 async def analyse(request: Request) -> Response:
     """Send `audio` (base64, or as a multipart form) or a `song_id`. Tempo, beats, key, loudness and spectrum need no
-    weights; beats come from a model where one is here. Genre, mood and embeddings need one (409 without)."""
+    weights; beats come from a model where one is here. Genre, mood, embeddings and lyrics need one (409 without)."""
     backend, ears = backend_of(request), ears_of(request)
     with ears.room():
         data = await read_body(request, MAX_BODY_BYTES)
