@@ -25,6 +25,7 @@ log = logging.getLogger("tonewheel.jobs")
 _TICK_S = 1.0  # while jobs run here, or one was found that does not
 _QUIET_TICK_S = 5.0
 _RARELY_S = 600.0
+_PATIENCE_S = 1.0  # with what is under way when it is to stop
 _SWEEP_S = 6 * 3600.0  # it reads the whole list of stored files
 
 
@@ -55,30 +56,36 @@ class Upkeep:
         self._thread.start()
 
     def stop(self) -> None:
+        """End it soon. What a store that hangs holds up is left behind: it is done again, here or elsewhere."""
         self._stop.set()
-        self._thread.join(10.0)
+        self._thread.join(_PATIENCE_S)
 
     def _run(self) -> None:
         while not self._stop.wait(_TICK_S if self._active() or self._suspects else _QUIET_TICK_S):
             try:
                 self._tick()
-            except (Unavailable, DiskFull) as e:
-                log.warning("housekeeping waits: %s", e.message)
-            except Exception:
-                log.exception("housekeeping failed")
+            except Exception as e:
+                if self._stop.is_set():  # all that it uses is being closed
+                    return
+                if isinstance(e, (Unavailable, DiskFull)):
+                    log.warning("housekeeping waits: %s", e.message)
+                else:
+                    log.exception("housekeeping failed")
 
     def _tick(self) -> None:
         self._children.trim()
         self.strays()
         if time.monotonic() - self._rarely_at > _RARELY_S:
             self._rarely_at = time.monotonic()
-            self.orphans()
-            self.settle()
-            self._store.forget_older(self._keep_jobs_s)
-            self._library.expire()
-            self.clear_work()
-            self.clear_scratch()
-        if time.monotonic() > self._sweep_at:
+            rare: tuple[Callable[[], object], ...] = (
+                self.orphans, self.settle, lambda: self._store.forget_older(self._keep_jobs_s), self._library.expire,
+                self.clear_work, self.clear_scratch,
+            )  # fmt: skip
+            for work in rare:
+                if self._stop.is_set():
+                    return
+                work()
+        if time.monotonic() > self._sweep_at and not self._stop.is_set():
             self._sweep_at = time.monotonic() + _SWEEP_S
             self._library.sweep()
 
