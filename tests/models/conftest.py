@@ -49,6 +49,12 @@ def stable_audio_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpo
     return _made_once("stable_audio_checkpoints", tmp_path_factory.mktemp("stable-audio"))
 
 
+@pytest.fixture(scope="session")
+def audioldm2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """`audioldm2_checkpoint("old")`: the folder of a tiny checkpoint named in `audioldm2_checkpoints.RECIPES`."""
+    return _made_once("audioldm2_checkpoints", tmp_path_factory.mktemp("audioldm2"))
+
+
 def _made_once(module: str, below: Path) -> Checkpoints:
     """Folders of the module's `RECIPES`, by name, made by its `make` when they are first asked for."""
     recipes = importlib.import_module(module)  # with torch, which not every test needs

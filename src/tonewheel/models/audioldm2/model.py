@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tonewheel.errors import ModelBroken
+from tonewheel.models.audioldm2.card import SAMPLE_RATE
 from tonewheel.models.audioldm2.memory import idle_bytes, row_bytes
-from tonewheel.models.audioldm2.request import Audioldm2Request, recipe_of
+from tonewheel.models.audioldm2.request import FRAMES_PER_SECOND, Audioldm2Request, recipe_of
 from tonewheel.models.diffusion.checkpoint import Layout, Part
 from tonewheel.models.diffusion.model import DiffusionModel, Row, by_request
 from tonewheel.models.diffusion.recipe import Recipe
@@ -61,6 +64,10 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
         return Audioldm2Request(prompt="warm up", duration=5.0, num_inference_steps=10)
 
     def prepared(self, pipeline: Any) -> Any:
+        vocoder = pipeline.vocoder.config
+        found = (int(vocoder.sampling_rate), math.prod(vocoder.upsample_rates))
+        if found != (SAMPLE_RATE, SAMPLE_RATE // FRAMES_PER_SECOND):
+            raise ModelBroken(f"its vocoder makes {found[0]} Hz in hops of {found[1]}; AudioLDM 2 has {SAMPLE_RATE} Hz")
         pipeline.vae.enable_slicing()  # one waveform is decoded after the other: the VAE takes most of the memory
         return pipeline
 
@@ -83,7 +90,7 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
         encoded = [_encoded(pipeline, request, count, guided) for request, count in by_request(rows)]
         states, mask, generated = _joined(encoded, guided)
         return pipeline(
-            audio_length_in_s=recipe.duration_s, num_inference_steps=recipe.steps,
+            audio_length_in_s=_seconds(recipe.duration_s), num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance_scale, generator=generators,
             **_named(states, mask, generated, guided),
         ).audios  # fmt: skip
@@ -92,6 +99,11 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
         """Tokens beyond what T5 reads, the encoder of the two that reads more."""
         tokenizer = self.pipeline.tokenizer_2
         return max(0, len(tokenizer(text)["input_ids"]) - int(tokenizer.model_max_length))
+
+
+def _seconds(duration_s: float) -> float:
+    """What to ask the pipeline for, which leaves out a frame that is begun: a tenth of one over whole frames."""
+    return (math.ceil(round(duration_s * FRAMES_PER_SECOND, 6)) + 0.1) / FRAMES_PER_SECOND
 
 
 def _encoded(pipeline: Any, request: Audioldm2Request, count: int, guided: bool) -> Encoded:
