@@ -6,9 +6,11 @@ import threading
 import time
 
 import pytest
+from pydantic import ValidationError
 
 from tonewheel.errors import Cancelled, DeadlineExceeded, InvalidRequest
 from tonewheel.models.base import ModelRequest, Progress, RunContext, Upload
+from tonewheel.songs.faults import explain
 
 
 def test_progress_never_goes_back_and_tells_the_time_left() -> None:
@@ -68,6 +70,7 @@ def test_the_deadline_stops_work_too() -> None:
 class _Ask(ModelRequest):
     file: Upload
     count: int = 1
+    more: list[Upload] = []
 
 
 @pytest.mark.parametrize("text", ["QUJD", "QU\nJD", " QUJD ", "data:audio/wav;base64,QUJD"])
@@ -77,8 +80,12 @@ def test_base64_is_taken_as_clients_send_it(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["QUJ", "QU-_", "====", "QUJD=", "QUJDQQ==QUJD", "é", ""])
 def test_broken_base64_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"base64|empty"):
-        _Ask.model_validate({"file": text})
+    for body, place in (({"file": text}, "file"), ({"file": "QUJD", "more": ["QUJD", text]}, "more[1]")):
+        with pytest.raises(ValidationError) as caught:
+            _Ask.model_validate(body)
+        told = explain(caught.value, InvalidRequest, "")
+        assert told.message.startswith(f"{place}: is ") and "base64" in told.message
+        assert told.param == place
 
 
 def test_base64_of_several_pieces_joins() -> None:

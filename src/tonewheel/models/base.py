@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from tonewheel.errors import Cancelled, DeadlineExceeded, InvalidRequest, TonewheelError
+from tonewheel.songs.faults import no_base64
 from tonewheel.songs.plan import MAX_SEED, SongPlan
 
 if TYPE_CHECKING:
@@ -148,9 +149,9 @@ def _bytes_of(value: object) -> object:
         pieces = [binascii.a2b_base64(text[i : i + _BASE64_PIECE], strict_mode=True)
                   for i in range(0, len(text), _BASE64_PIECE)]  # fmt: skip
     except (binascii.Error, ValueError):
-        raise ValueError("is not base64: send the file's bytes in standard base64 with padding") from None
+        raise no_base64("is not base64: send the file's bytes in standard base64 with padding") from None
     if not text:
-        raise ValueError("is empty: send the file's bytes in base64")
+        raise no_base64("is empty: send the file's bytes in base64")
     return b"".join(pieces)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tonewheel.errors import InvalidRequest, nearest
 
@@ -38,6 +38,11 @@ def explained(
     return error(f"{head}{text}{more}", param=place or None)
 
 
+def no_base64(message: str) -> PydanticCustomError:
+    """What a validator of a file raises; it is told with the field's place before it, without what was sent."""
+    return PydanticCustomError(_NO_BASE64, "{why}", {"why": message})
+
+
 def place_of(loc: tuple[int | str, ...]) -> str:
     """`("sections", 2, "chords")` as `sections[2].chords`."""
     out = ""
@@ -51,6 +56,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+_NO_BASE64: Final = "no_base64"
 _KINDS = {
     "string_type": "write a text",
     "float_type": "write a number",
@@ -86,6 +92,8 @@ def _say(fault: ErrorDetails, known: tuple[str, ...]) -> str:
     kind, context, value = fault["type"], fault.get("ctx", {}), fault.get("input")
     if kind == "value_error":
         return str(context.get("error", fault["msg"]))
+    if kind == _NO_BASE64:
+        return fault["msg"]
     if kind == "missing":
         return "is missing: give it"
     if kind == "extra_forbidden":
