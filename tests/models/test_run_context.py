@@ -70,7 +70,7 @@ def test_the_deadline_stops_work_too() -> None:
 class _Ask(ModelRequest):
     file: Upload
     count: int = 1
-    more: list[Upload] = []
+    more: tuple[Upload, ...] = ()
 
 
 @pytest.mark.parametrize("text", ["QUJD", "QU\nJD", " QUJD ", "data:audio/wav;base64,QUJD"])
