@@ -26,7 +26,8 @@ from tonewheel.models.tensor_files import indexed, names_in, some
 
 Kind = Literal["network", "tokenizer", "scheduler", "extractor"]
 _CONFIGS = {"network": "config.json", "scheduler": "scheduler_config.json", "extractor": "preprocessor_config.json"}
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "spiece.model", "tokenizer.model")
+# Any of these holds a vocabulary. Without one transformers makes a tokenizer that knows nothing, and says nothing.
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",))
 _STEMS = {"diffusers": ("diffusion_pytorch_model",) * 2, "transformers": ("model", "pytorch_model")}
 _VARIANTS = ("", "fp16", "bf16")
 
@@ -222,10 +223,9 @@ def _look(folder: Path, part: Part, said: Any, allow_pickle: bool) -> _Found:
     if not place.is_dir():
         raise ModelBroken(f"{folder} is not complete: the folder {part.name} is missing; pull the model again")
     if part.kind == "tokenizer":
-        if not any((place / file).is_file() for file in _TOKENIZERS):
-            raise ModelBroken(
-                f"{place} is not complete: it has no {' or '.join(_TOKENIZERS[:2])}; pull the model again"
-            )
+        if not any(all((place / file).is_file() for file in files) for files in _VOCABULARIES):
+            names = ", ".join(" and ".join(files) for files in _VOCABULARIES[1:])
+            raise ModelBroken(f"{place} is not complete: it has no tokenizer.json (nor {names}); pull the model again")
         return _Found(part, library, name)
     config = place / _CONFIGS[part.kind]
     if not config.is_file() and not (part.kind == "extractor" and (place / "processor_config.json").is_file()):
