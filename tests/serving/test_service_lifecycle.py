@@ -59,6 +59,8 @@ def test_a_model_that_cannot_be_loaded_says_why_and_stays_alive(
         assert ("error_id" in told) is (why == "fault")
         refused = error_of(running.post(), 503, "not_ready")
         assert says in refused["message"] and refused["retryable"] is retryable
+        if why == "fault":
+            assert refused["message"].endswith(f"error id {told['error_id']}")
         assert running.get("/health").status_code == 200
 
 

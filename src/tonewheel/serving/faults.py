@@ -13,8 +13,11 @@ from tonewheel.errors import DiskFull, OutOfMemory, ServiceBusy, TonewheelError
 log = logging.getLogger(__name__)
 
 
-def as_tonewheel(error: BaseException) -> TonewheelError:
-    """`error` itself when it has a message for users; otherwise the nearest of ours, without its details."""
+def as_tonewheel(error: BaseException, error_id: str | None = None) -> TonewheelError:
+    """`error` itself when it has a message for users; otherwise the nearest of ours, without its details.
+
+    `error_id` is written into the message of a fault that others pass on without the id beside it.
+    """
     if isinstance(error, TonewheelError):
         return error
     # Torch's and CuPy's errors are known by name: the service must not import them.
@@ -22,7 +25,7 @@ def as_tonewheel(error: BaseException) -> TonewheelError:
         return OutOfMemory("there was not enough memory for this request: ask for a shorter one, or try again later")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull("the disk is full: free some room and try again")
-    return TonewheelError("an internal error: it was logged under the error id given here")
+    return TonewheelError(f"an internal error: it was logged under the error id {error_id or 'given here'}")
 
 
 def new_error_id() -> str:

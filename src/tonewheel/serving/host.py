@@ -50,7 +50,7 @@ class Host:
         try:
             self._model = await asyncio.wrap_future(self._threads.submit(self._load))
         except Exception as error:  # whatever a model may raise: it is told by /readyz and in the log
-            self.fault = as_tonewheel(error)
+            self.fault = as_tonewheel(error, self.fault_id)
             log.error(
                 "error id %s: model %s could not be loaded: %s: %s", self.fault_id, self.card.id,
                 type(error).__name__, error, exc_info=error,
