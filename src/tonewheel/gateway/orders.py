@@ -181,7 +181,7 @@ def in_time(request: SongRequest) -> tuple[float, float | None]:
     body = {"prompt": "a song", "duration": request.length_s} | dict(request.options)
     try:
         asked = family.request.model_validate({k: v for k, v in body.items() if k in family.request.model_fields})
-    except ValidationError:
+    except (ValidationError, TonewheelError):
         return deadline_s, None  # the model needs more than that, or refuses it: the job will tell
     expected = estimate(family, card, asked)
     ensure_in_time(card, asked, expected, deadline_s)
