@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tonewheel.audio.formats import INFO, Format
 from tonewheel.models.base import Audio, Blob, Result
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _PIECE = 3 * 64 * 1024  # bytes made into base64 at a time: a multiple of 3, so that pieces join
 
@@ -92,8 +97,16 @@ def _file(value: Audio | Blob, wanted: Format | None, check: Callable[[float], N
     from tonewheel.audio.write import encode  # noqa: PLC0415  (a planner never needs it)
 
     name = wanted or value.format
-    data = encode(value.samples, value.sample_rate, name, value.tags, bits=bits, on_progress=check)
+    samples = value.samples if bits == 16 else _within_scale(value.samples)
+    data = encode(samples, value.sample_rate, name, value.tags, bits=bits, on_progress=check)
     return File(data, INFO[name].media_type, f"audio.{name}")
+
+
+def _within_scale(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is worked on further gets its level later: where a model went beyond full scale it is made quieter, whole,
+    not clipped."""
+    peak = max(float(samples.max(initial=0.0)), -float(samples.min(initial=0.0)))
+    return samples / peak if 1.0 < peak < math.inf else samples
 
 
 # ── JSON with files in it ───────────────────────────────────────────────────────────────────────
