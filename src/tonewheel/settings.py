@@ -128,12 +128,12 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        description="Threads of a model process. Absent = the processors it may use, shared with those that run beside it.",
+        description="Threads of a model process, TONEWHEEL_<MODEL>_THREADS for one. Absent = all it may use.",
     )
     musicgen_dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         default="auto",
-        description="Weights of MusicGen's transformer; auto = bfloat16 on a GPU, on a CPU int8 with native kernels, else "
-        "float32.",
+        description="Weights of MusicGen's transformer; auto = bfloat16 on a GPU, int8 on a CPU with native kernels, "
+        "else float32.",
     )
     musicgen_cache_mb: float | None = Field(
         default=None, gt=0, description="MB for keys and values of all its requests. Absent = most of what is free."
@@ -272,6 +272,11 @@ def models_dir() -> Path:
 def path_variable(model: str) -> str:
     """The environment variable that names a model's folder."""
     return f"TONEWHEEL_{_variable(model)}_PATH"
+
+
+def threads_variable(model: str) -> str:
+    """The environment variable that limits one model's threads."""
+    return f"TONEWHEEL_{_variable(model)}_THREADS"
 
 
 def own_weights(model: str) -> Path | None:

@@ -93,11 +93,31 @@ def _torch() -> Iterator[Finding]:
         yield Finding("torch", "fault", fault, "reinstall torch: its own message is the line above")
     else:
         yield Finding("torch", "ok", said)
+    yield from _kernels()
     if find_spec("torchaudio") is not None:
         _, fault = _try_import("import torchaudio")
         # transformers imports torchaudio whenever it is installed, and then fails with it.
         if fault:
             yield Finding("torchaudio", "fault", fault, "pip uninstall torchaudio: Tonewheel does not use it")
+
+
+def _kernels() -> Iterator[Finding]:
+    if find_spec("tonewheel_kernels") is None:
+        yield Finding(
+            "kernels",
+            "ok",
+            "plain torch; `pip install ./kernels` in a clone of Tonewheel makes CPUs several times faster",
+        )
+        return
+    said, fault = _try_import(
+        "import tonewheel_kernels as k; print('native', k.chosen(), 'of', ', '.join(k.available()))"
+    )
+    if fault:
+        yield Finding(
+            "kernels", "fault", fault, "pip uninstall tonewheel-kernels, or build it again: pip install ./kernels"
+        )
+    else:
+        yield Finding("kernels", "ok", said)
 
 
 def _try_import(code: str) -> tuple[str, str]:

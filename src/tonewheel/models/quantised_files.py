@@ -21,11 +21,17 @@ from numpy.typing import NDArray
 
 from tonewheel.errors import TonewheelError
 from tonewheel.files import whole_file
+from tonewheel.settings import models_dir, own_weights
 
 log = logging.getLogger(__name__)
 
 _FORMAT = "tonewheel-quantised-1"
 _UNIT = 64  # bytes to which every tensor is aligned
+
+
+def quantised_dir(model: str, folder: Path) -> Path:
+    """Where a model's quantised weights are kept: beside the checkpoint, but never in a folder of the user's own."""
+    return models_dir() / model / "own" if own_weights(model) else folder
 
 
 class QuantisedFile:
@@ -81,6 +87,7 @@ class QuantisedFile:
         head = json.dumps(heads).encode()
         head += b" " * (-(8 + len(head)) % _UNIT)
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(self.path, force=True) as file:
                 file.writelines([struct.pack("<Q", len(head)), head, *parts])
         except (OSError, TonewheelError) as error:
@@ -104,8 +111,8 @@ class QuantisedFile:
                 values, scales = (
                     data[slice(*heads[f"{name}.{kind}"]["data_offsets"])] for kind in ("values", "scales")
                 )
-                digest.update(values)
-                digest.update(scales)
+                digest.update(values.data)
+                digest.update(scales.data)
                 found[name] = values, scales, outputs, inputs
             if digest.hexdigest() != told["hash"]:
                 raise ValueError("its hash is another one")

@@ -25,6 +25,7 @@ from tonewheel.serving.app import create_app
 from tonewheel.serving.edge import Access
 from tonewheel.serving.host import Host
 from tonewheel.settings import Settings, service_place, settings
+from tonewheel.threads import limit_threads
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def run_service(options: ServiceOptions) -> int:
     """
     family, card = registry.resolve(options.name)
     wishes = settings()
+    limit_threads(card.id)
     key = wishes.api_key.get_secret_value() if wishes.api_key else None
     host_name, port = _place(options, family.service, card.default_port)
     access = _access(options, host_name, key, wishes)

@@ -9,6 +9,7 @@ import torch
 
 from tonewheel.engine.kernels.offer import Keeper, Kernels, Precision
 from tonewheel.engine.kernels.plain import PlainKernels
+from tonewheel.engine.kernels.weight_only import WeightOnlyKernels
 from tonewheel.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,10 @@ def best_kernels(device: torch.device, wanted: Precision | None = None, *, kept:
     if wanted is not None and wanted not in precisions():
         raise InvalidRequest(f"precision {wanted!r} is not one of {', '.join(precisions())}", param="precision")
     if device.type != "cpu":
-        if wanted in ("int8", "int4"):
-            from tonewheel.engine.kernels.cuda import CudaKernels  # noqa: PLC0415
-
-            return CudaKernels(wanted)
+        if wanted == "int4":
+            raise InvalidRequest("precision int4 runs on a CPU only: use int8 or bfloat16", param="precision")
+        if wanted == "int8":
+            return WeightOnlyKernels()
         return PlainKernels(wanted or ("bfloat16" if device.type == "cuda" else "float32"))
     found, why = native_or_why()
     if found and wanted in (None, "float32", "int8", "int4"):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tonewheel.engine.kernels.offer import Block, Keeper, Kernels, Linear, Made, Norm, Precision, Stack, StackShape
-from tonewheel.engine.kernels.threads import threads
 
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
@@ -33,7 +32,8 @@ class NativeKernels(Kernels):
         # Half precision is enough for keys and values, and the memory that a step reads is what takes the time. Where
         # float32 is asked for, all is.
         self.cache_type = torch.float32 if precision == "float32" else torch.float16
-        self._crew = crew or tonewheel_kernels.Crew(threads())
+        self._crew = crew or tonewheel_kernels.Crew(torch.get_num_threads())  # as many as torch (tonewheel.threads)
+        self.threads: int = self._crew.threads
         self._kept = kept if precision != "float32" else None
         self.from_kept = self._kept is not None and self._kept.open(precision)
 

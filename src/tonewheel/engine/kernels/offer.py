@@ -80,8 +80,8 @@ class Stack(ABC):
         self, x: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, cache: KeyValueCache, logits: bool
     ) -> torch.Tensor:
         """x [n, width] at `positions` [n] of the cache's `rows` [n] → the hidden states after the last norm [n, width]
-        or, through the heads, logits [n, outputs], float32. Several positions of one row may come at once, in order: each
-        sees those before it."""
+        or, through the heads, logits [n, outputs], float32. Several positions of one row may come at once, in order:
+        each sees those before it."""
 
     @abstractmethod
     def look(self, row: int, texts: CrossCache) -> None:
@@ -100,8 +100,6 @@ class Kernels(ABC):
     def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
         """A linear layer. `name` is unique within the model: under it a quantised weight is kept for the next start."""
 
-    def stack(
-        self, shape: StackShape, blocks: list[Block], last: Norm, heads: Linear | None
-    ) -> Stack | None:
+    def stack(self, shape: StackShape, blocks: list[Block], last: Norm, heads: Linear | None) -> Stack | None:
         """The layers as one; None where these kernels have no such thing."""
         return None

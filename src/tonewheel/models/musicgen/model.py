@@ -28,7 +28,7 @@ from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
-from tonewheel.models.quantised_files import QuantisedFile
+from tonewheel.models.quantised_files import QuantisedFile, quantised_dir
 from tonewheel.models.tensor_files import some
 from tonewheel.seeds import draw
 from tonewheel.settings import may_unpickle, settings, weights_dir
@@ -55,7 +55,7 @@ class Musicgen(Model[MusicgenRequest]):
             context.progress("text encoder", 0.1)
             room = shape.max_positions - shape.chroma_frames - WINDOW_FRAMES - max(shape.delays)
             self._text = TextEncoder(checkpoint, device, min(MAX_TOKENS, room) if shape.chroma else MAX_TOKENS)
-            kernels, kept = _kernels(checkpoint, device)
+            kernels, kept = _kernels(self.card.id, checkpoint, device)
             decoder = _decoder(checkpoint, shape, device, kernels, context)
             kept.save()
         except RuntimeError as error:
@@ -160,10 +160,10 @@ class Musicgen(Model[MusicgenRequest]):
         )  # fmt: skip
 
 
-def _kernels(checkpoint: Checkpoint, device: torch.device) -> tuple[Kernels, QuantisedFile]:
-    """As set, and the file beside the checkpoint in which they keep what they quantised."""
+def _kernels(model: str, checkpoint: Checkpoint, device: torch.device) -> tuple[Kernels, QuantisedFile]:
+    """As set, and the file in which they keep what they quantised."""
     chosen = settings().musicgen_dtype
-    kept = QuantisedFile(checkpoint.folder, checkpoint.where.values())
+    kept = QuantisedFile(quantised_dir(model, checkpoint.folder), checkpoint.where.values())
     return best_kernels(device, None if chosen == "auto" else chosen, kept=kept), kept
 
 
