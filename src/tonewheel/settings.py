@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     keep_songs_days: float | None = Field(
         default=None, gt=0, description="Songs are deleted after so long. Absent = they are kept."
     )
+    hear_old_songs: bool = Field(
+        default=True,
+        description="Songs that no model has heard yet are heard while nothing else is to do, so that they are found.",
+    )
     min_free_mb: float = Field(
         default=100.0, ge=0, description="Free disk, in MB, below which no new work is taken and none is started."
     )
@@ -154,10 +158,11 @@ class Settings(BaseSettings):
         validation_alias="HEARTMULA_OUTPUT_DIR",
         description="Where songs of /v1/music/generations are kept. Absent = `heartmula` in the data folder.",
     )
-    heartmula_dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+    heartmula_dtype: Literal["float32", "float16", "bfloat16", "int8", "int4"] | None = Field(
         default=None,
         validation_alias="HEARTMULA_DTYPE",
-        description="Type of HeartMuLa's weights; half precision on CUDA only. Absent = bfloat16 there, else float32.",
+        description="HeartMuLa's weights; half precision on CUDA only. Absent = bfloat16 there, int8 on a CPU with "
+        "native kernels, else float32.",
     )
     heartmula_device: Literal["cpu", "cuda", "mps"] | None = Field(
         default=None, validation_alias="HEARTMULA_DEVICE", description="Absent = CUDA if it is there, else the CPU."

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tonewheel import telemetry
 from tonewheel.errors import DiskFull, Unavailable
 from tonewheel.jobs.beats import Beats
+from tonewheel.jobs.catch_up import CatchUp
 from tonewheel.jobs.children import Children
 from tonewheel.jobs.engine import Engine, wait_for_database
 from tonewheel.jobs.identity import Identity
@@ -32,7 +33,7 @@ from tonewheel.jobs.making import Tools
 from tonewheel.jobs.opening import database_url
 from tonewheel.jobs.planning import TemplatePlanner
 from tonewheel.jobs.records import Records
-from tonewheel.jobs.rendering import Planner, Renderer
+from tonewheel.jobs.rendering import Listener, Planner, Renderer
 from tonewheel.jobs.store import JobStore
 from tonewheel.jobs.upkeep import Upkeep
 from tonewheel.jobs.workflow import SongWorkflow
@@ -64,6 +65,7 @@ class WorkerSettings:
     keep_jobs_s: float = 30 * 86400.0
     keep_songs_s: float | None = None
     min_free_bytes: int = 100 * 10**6
+    hear_old_songs: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> WorkerSettings:
@@ -72,7 +74,7 @@ class WorkerSettings:
             data_dir=settings.data_dir, database_url=settings.database_url, storage_url=settings.storage_url,
             max_starts=settings.max_starts, dead_after_s=settings.worker_dead_after_s, drain_s=settings.drain_s,
             keep_jobs_s=settings.keep_jobs_days * 86400, keep_songs_s=None if songs is None else songs * 86400,
-            min_free_bytes=round(settings.min_free_mb * 10**6),
+            min_free_bytes=round(settings.min_free_mb * 10**6), hear_old_songs=settings.hear_old_songs,
         )  # fmt: skip
 
 
@@ -117,6 +119,11 @@ class Worker:
             scratch=settings.data_dir / "scratch", keep_jobs_s=settings.keep_jobs_s,
             active=lambda: set(self._flow.controls),
         )  # fmt: skip
+        self._catch_up: CatchUp | None = None
+        if settings.hear_old_songs and isinstance(self.renderer, Listener):
+            self._catch_up = CatchUp(
+                self.library, self.renderer, self.children, tools.scratch, busy=lambda: bool(self._flow.controls)
+            )
 
     def run(self, on_ready: Callable[[], None] = lambda: None, *, stop_with_parent: bool = False) -> None:
         """Work until a signal or `drain` (or, if asked, until its parent has ended); returns when all is tidy."""
@@ -143,6 +150,8 @@ class Worker:
         self.engine.launch()
         self._beats.start()
         self._upkeep.start()
+        if self._catch_up is not None:
+            self._catch_up.start()
         log.info("worker %s takes %s", self.identity.id, ", ".join(f"{n} × {m}" for m, n in self.slots.items()))
 
     def _check_storage(self) -> None:
@@ -199,6 +208,8 @@ class Worker:
         until = time.monotonic() + _STOP_S
         while self._flow.controls and time.monotonic() < until:
             time.sleep(0.05)
+        if self._catch_up is not None:
+            self._catch_up.stop()
         self._upkeep.stop()
         try:
             for job_id in self.engine.pending(self.identity.id):

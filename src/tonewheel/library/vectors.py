@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tonewheel.errors import InvalidRequest
 from tonewheel.library.database import Database
-from tonewheel.library.tables import embeddings
+from tonewheel.library.tables import artifacts, embeddings, songs
 
 Vector = NDArray[np.float32]
 
@@ -49,14 +49,30 @@ class Vectors:
         self._lock = threading.Lock()
 
     def put(self, song_id: str, model: str, vector: Sequence[float]) -> None:
-        """Keep what `model` heard of a song, in place of what it heard before."""
-        self._database.write(lambda c: record_vector(c, self._database, song_id, model, vector))
+        """Keep what `model` heard of a song, in place of what it heard before; nothing for one that is gone."""
+
+        def work(c: sa.Connection) -> None:
+            if c.scalar(sa.select(songs.c.id).where(songs.c.id == song_id)) is not None:
+                record_vector(c, self._database, song_id, model, vector)
+
+        self._database.write(work)
 
     def of(self, song_id: str, model: str) -> Vector | None:
         """What `model` heard of a song; None = nothing yet."""
         query = sa.select(embeddings.c.vector).where(embeddings.c.song_id == song_id, embeddings.c.model == model)
         found = self._database.read(lambda c: c.scalar(query))
         return None if found is None else np.frombuffer(found, "<f4")
+
+    def unheard(self, model: str, below: int | None = None) -> tuple[int, str] | None:
+        """The newest song with audio that `model` has not heard: its place and id; `below` = only among those before
+        that place."""
+        heard = sa.select(embeddings.c.song_id).where(embeddings.c.song_id == songs.c.id, embeddings.c.model == model)
+        audio = sa.select(artifacts.c.song_id).where(artifacts.c.song_id == songs.c.id, artifacts.c.kind == "song")
+        query = sa.select(songs.c.seq, songs.c.id).where(~heard.exists(), audio.exists())
+        if below is not None:
+            query = query.where(songs.c.seq < below)
+        found = self._database.read(lambda c: c.execute(query.order_by(songs.c.seq.desc()).limit(1)).first())
+        return None if found is None else (int(found[0]), str(found[1]))
 
     def models(self) -> list[str]:
         """Models that heard anything, the one that heard most first."""
