@@ -279,10 +279,12 @@ def test_memory_is_that_of_the_files_that_are_there_and_grows_with_length(
 ) -> None:
     family = registry.families()["heartmula"]
     first = next(card for card in family.cards if card.id == "heartmula-3b")
-    told(HEARTMULA_MODEL_PATH=str(tmp_path))  # nothing there: the published sizes, 3.9 G and 1.6 G parameters
+    told(HEARTMULA_DTYPE="float32", HEARTMULA_MODEL_PATH=str(tmp_path))  # nothing there: the published sizes, 3.9 G and 1.6 G parameters
     assert 21e9 < family.memory_bytes(first, None) < 24e9
     told(HEARTMULA_DTYPE="bfloat16")
     assert 10e9 < family.memory_bytes(first, None) < 13e9
+    told(HEARTMULA_DTYPE="int8")  # of the language model; the codec stays in float32
+    assert 10e9 < family.memory_bytes(first, None) < 11.5e9
     told(HEARTMULA_DTYPE="float32", HEARTMULA_MODEL_PATH=str(single))
     idle = family.memory_bytes(first, None)
     made = checkpoints.language_tensors(checkpoints.Recipe())

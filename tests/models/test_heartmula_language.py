@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.engine.kernels import Kernels, PlainKernels
 from tonewheel.engine.randomness import uniform
 from tonewheel.errors import InvalidRequest, ModelBroken
 from tonewheel.models.heartmula.flavors import TransformerShape
@@ -151,10 +152,22 @@ def weights() -> dict[str, torch.Tensor]:
     return tensors()
 
 
+@pytest.fixture(scope="module", params=["torch", "native"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    if request.param == "torch":
+        return PlainKernels()
+    pytest.importorskip("tonewheel_kernels")
+    from tonewheel.engine.kernels.native import NativeKernels
+
+    return NativeKernels("float32")
+
+
 @pytest.fixture(scope="module")
-def model(weights: dict[str, torch.Tensor]) -> HeartmulaLanguage:
+def model(weights: dict[str, torch.Tensor], kernels: Kernels) -> HeartmulaLanguage:
     with torch.inference_mode():
-        return HeartmulaLanguage(SHAPE, weights.__getitem__, device=torch.device("cpu"), dtype=torch.float32)
+        return HeartmulaLanguage(
+            SHAPE, weights.__getitem__, device=torch.device("cpu"), dtype=torch.float32, kernels=kernels
+        )
 
 
 def prompt(tags: int = 4, lyrics: int = 7) -> HeartmulaPrompt:

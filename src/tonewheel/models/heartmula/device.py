@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tonewheel.engine.kernels import Precision
 from tonewheel.errors import NotSupported
 from tonewheel.models.device import best_device, chosen_type
 from tonewheel.models.free_memory import free_bytes
@@ -16,9 +17,11 @@ _SHARE = 0.7  # of what is free after loading; the rest is for windows of the co
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A device, the language model's type, and that of the codec's products."""
+    """A device, the precision of the language model's weights, the type of what flows between its layers, and that of
+    the codec's products."""
 
     device: torch.device
+    precision: Precision | None  # None = the best there is
     language: torch.dtype
     codec: torch.dtype
 
@@ -33,13 +36,14 @@ def place(wishes: Settings | None = None) -> Place:
     wishes = wishes or settings()
     device = _device(wishes)
     chosen = wishes.heartmula_dtype
-    language = chosen_type(device, chosen)
+    quantised = chosen in ("int8", "int4")
+    language = chosen_type(device, None if quantised else chosen)
     if language != torch.float32 and device.type != "cuda":
         raise NotSupported(
             f"HEARTMULA_DTYPE={chosen} runs on CUDA only and the device is {device.type}: set float32, or nothing"
         )
     # bfloat16 is too coarse for latents that are rounded to ninths; float16 is not (facts: 30 dB and better).
-    return Place(device, language, torch.float32 if language == torch.float32 else torch.float16)
+    return Place(device, chosen, language, torch.float32 if language == torch.float32 else torch.float16)
 
 
 def _device(wishes: Settings) -> torch.device:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import embedding, scaled_dot_product_attention
 
 from tonewheel.engine.cache import KeyValueCache
-from tonewheel.engine.kernels import Linear, make_linear
+from tonewheel.engine.kernels import Kernels, PlainKernels, Stack
 from tonewheel.engine.model import Batch, CacheShape, FrameModel, Sample
 from tonewheel.engine.request import GenerationRequest
 from tonewheel.errors import InvalidRequest, ModelBroken
 from tonewheel.models.heartmula.flavors import TransformerShape, known_flavors
-from tonewheel.models.heartmula.transformer import MakeLinear, Transformer, Weights
+from tonewheel.models.heartmula.transformer import Transformer, Weights
 
 CODES = 8192  # entries of a codebook of the codec; ids from there on are special
 END = 8193
@@ -77,24 +78,34 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         *,
         device: torch.device,
         dtype: torch.dtype,
-        linear: MakeLinear = make_linear,
+        kernels: Kernels | None = None,
     ) -> None:
-        self.shape, self.device, self.dtype = shape, device, dtype
+        kernels = kernels or PlainKernels()
+        self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
+        self._between = dtype
         self.codebooks, self.delays = shape.codebooks, (0,) * shape.codebooks
         back, local = shape.backbone, shape.local
         self.cache_shape = CacheShape(back.layers, back.key_heads, back.head_size)
         self.max_positions = back.positions
-        self._backbone = Transformer(back, "backbone", weights, device=device, linear=linear)
-        self._local = Transformer(local, "decoder", weights, device=device, linear=linear, positions=shape.codebooks)
+        self._backbone = Transformer(back, "backbone", weights, device=device, kernels=kernels)
+        self._local = Transformer(local, "decoder", weights, device=device, kernels=kernels, positions=shape.codebooks)
+        small = CacheShape(local.layers, local.key_heads, local.head_size)
+        self._within = KeyValueCache(small, torch.float32, device)  # of a frame's codes, where the stack is used
         self._words = weights("text_embeddings.weight")
         self._codes = weights("audio_embeddings.weight")
         self._nothing = weights("unconditional_text_embedding.weight")[0]  # stands at every prompt position
         self._no_reference = weights("muq_linear.bias")  # what the slot holds without a reference recording
         weights("muq_linear.weight")  # would take one; no released pipeline does
-        self._project = linear(weights("projection.weight"))
-        self._first_head: Linear = make_linear(weights("codebook0_head.weight").float())
-        # [codebooks - 1, width, vocabulary], each made like a linear's
-        self._heads = [make_linear(head.float().t()) for head in weights("audio_head")]
+        self._project = kernels.linear("projection", lambda: weights("projection.weight"))
+        self._first_head = kernels.linear("codebook0_head", lambda: weights("codebook0_head.weight").float())
+        made: list[torch.Tensor] = []  # [codebooks - 1, width, vocabulary], read once, if at all
+
+        def head(n: int) -> torch.Tensor:
+            if not made:
+                made.append(weights("audio_head"))
+            return made[0][n].float().t()
+
+        self._heads = [kernels.linear(f"audio_head.{n}", partial(head, n)) for n in range(shape.codebooks - 1)]
         self._offsets = torch.arange(shape.codebooks, device=device) * shape.audio_vocabulary
         ids = torch.arange(shape.audio_vocabulary, device=device)
         self._forbidden = (ids >= CODES) & (ids != END)
@@ -108,7 +119,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
     # ── joining ──
 
     def open(self, slots: int) -> None:
-        self._begins = torch.zeros(2 * slots, self.shape.backbone.width, device=self.device, dtype=self.dtype)
+        self._begins = torch.zeros(2 * slots, self.shape.backbone.width, device=self.device, dtype=self._between)
 
     def prefix(self, request: GenerationRequest) -> tuple[int, ...]:
         """All positions of the prompt but the last, which is the input of the first step."""
@@ -127,6 +138,9 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
 
     def release(self, slot: int) -> None:
         self._prompts.pop(slot, None)
+
+    def rest(self) -> None:
+        self._within.release()
 
     def ends(self, tokens: torch.Tensor) -> bool:
         return bool((tokens >= END).any())
@@ -158,6 +172,9 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
     def _extend(self, x: torch.Tensor, cache: KeyValueCache, row: int, start: int) -> None:
         """Positions x [n, width] of one row, from `start` on."""
         positions = torch.arange(start, start + len(x), device=self.device)
+        if self._backbone.stack is not None:
+            self._backbone.stack.step(x, torch.full_like(positions, row), positions, cache, False)
+            return
         for n, layer in enumerate(self._backbone.layers):
             query, key, value = self._backbone.split(layer, x)
             query, key = (self._backbone.turned(t, positions) for t in (query, key))
@@ -173,14 +190,40 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         begins = (batch.steps == 0)[batch.owner][:, None]
         x = torch.where(begins, self._begins[batch.rows], summed)
         positions = batch.positions.clamp(max=self.shape.backbone.positions - 1)
+        by_rows = batch.visible is None
+        if by_rows and self._backbone.stack is not None:
+            heard = self._backbone.stack.step(x, batch.rows, positions, cache, False)
+        else:
+            heard = self._backbone.norm(self._through(x, positions, batch, cache))
+        drawn = sample(self._first_head(heard.float())[:, None], 0, self._allowed)
+        if by_rows and self._local.stack is not None:
+            self._decode_on(self._local.stack, heard, drawn, batch, sample)
+        else:
+            self._decode_locally(heard, drawn, batch, sample)
+
+    def _through(self, x: torch.Tensor, positions: torch.Tensor, batch: Batch, cache: KeyValueCache) -> torch.Tensor:
+        """The backbone's layers, one after another."""
         for n, layer in enumerate(self._backbone.layers):
             query, key, value = self._backbone.split(layer, x)
             query, key = (self._backbone.turned(t, positions) for t in (query, key))
             x = x + layer.out(cache.attend(n, query, key, value, batch).flatten(1))
             x = x + layer.fed(x)
-        heard = self._backbone.norm(x)
-        drawn = sample(self._first_head(heard.float())[:, None], 0, self._allowed)
-        self._decode_locally(heard, drawn, batch, sample)
+        return x
+
+    def _decode_on(self, stack: Stack, heard: torch.Tensor, drawn: torch.Tensor, batch: Batch, sample: Sample) -> None:
+        """Codes 1 … 7 of a frame on a stack, whose cache begins anew with every frame."""
+        rows = torch.arange(len(heard), device=self.device)
+        self._within.reserve(len(heard), self.codebooks)
+        x = torch.stack([self._project(heard), self._project(self._embedded(0, drawn, batch))], dim=1).flatten(0, 1)
+        at, which = torch.tensor([0, 1], device=self.device).repeat(len(rows)), rows.repeat_interleave(2)
+        for k, head in enumerate(self._heads):
+            last = stack.step(x, which, at, self._within, False)
+            if k == 0:
+                last = last[1::2]
+            drawn = sample(head(last)[:, None], k + 1, self._allowed)
+            if k + 1 < len(self._heads):
+                x, which = self._project(self._embedded(k + 1, drawn, batch)), rows
+                at = torch.full_like(rows, k + 2)
 
     def _decode_locally(self, heard: torch.Tensor, drawn: torch.Tensor, batch: Batch, sample: Sample) -> None:
         """Codes 1 … 7 of a frame, one after another: two inputs first, then each code as it is drawn."""

@@ -14,6 +14,7 @@ from tonewheel.models.heartmula.card import RELEASES
 from tonewheel.models.heartmula.flavors import FLAVORS, TransformerShape, known_flavors
 from tonewheel.models.heartmula.request import HeartmulaRequest
 from tonewheel.models.heartmula.windows import SAMPLE_RATE, frames_of
+from tonewheel.models.precision import expected_sizes
 from tonewheel.settings import settings, weights_dir
 
 _MB = 1 << 20
@@ -43,11 +44,13 @@ _PUBLISHED = Sizes(language=3_737_000_000, heads=201_000_000, flow=1_487_000_000
 
 
 def memory_bytes(card: Card, request: HeartmulaRequest | None) -> int:
-    """Bytes on the device: loaded and idle, or with one request. An unset type is reckoned as float32, the larger."""
+    """Bytes on the device: loaded and idle, or with one request."""
     sizes = _here(card) or _PUBLISHED
-    size = 2 if settings().heartmula_dtype in ("bfloat16", "float16") else 4
-    idle = _LIBRARIES + size * (sizes.language + sizes.flow) + 4 * (sizes.heads + sizes.wave)
-    return idle if request is None else idle + _of_request(sizes, size, request)
+    weight, kept = expected_sizes(settings().heartmula_dtype)
+    flow = 2 if weight == 2 else 4  # quantised or float32 on a CPU, the codec computes in float32
+    heads = min(weight, 4) if weight < 2 else 4
+    idle = _LIBRARIES + round(weight * sizes.language + heads * sizes.heads) + flow * sizes.flow + 4 * sizes.wave
+    return idle if request is None else idle + _of_request(sizes, kept, request)
 
 
 def _of_request(sizes: Sizes, size: int, request: HeartmulaRequest) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tonewheel import __version__
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.engine.kernels import Kernels, best_kernels
 from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.free_memory import told
@@ -23,6 +24,7 @@ from tonewheel.models.heartmula.language import HeartmulaLanguage, HeartmulaProm
 from tonewheel.models.heartmula.prompt import Texts, Tokens
 from tonewheel.models.heartmula.request import HeartmulaRequest
 from tonewheel.models.heartmula.windows import FRAME_S, SAMPLE_RATE, frames_of
+from tonewheel.models.quantised_files import QuantisedFile, quantised_dir
 from tonewheel.seeds import draw
 from tonewheel.settings import settings, weights_dir
 
@@ -41,11 +43,13 @@ class Heartmula(Model[HeartmulaRequest]):
         shape = LanguageShape.of(checkpoint.language.config)
         self._texts = Texts(checkpoint.tokenizer, checkpoint.ids, shape.text_vocabulary)
         try:
-            language = _language(checkpoint, shape, where, context)
+            kernels, kept = _kernels(self.card.id, checkpoint, where)
+            language = _language(checkpoint, shape, where, kernels, context)
+            kept.save()
             self._codec = _codec(checkpoint, where, context)
             self._positions = shape.backbone.positions
             self._engine = Engine(language, self.card.concurrency, cache_limit=where.cache_limit)
-            self.device, self.dtype = str(where.device), str(where.language).removeprefix("torch.")
+            self.device, self.dtype = str(where.device), kernels.precision
             context.progress("warm up", _CODEC)
             prompt = _prompt(self._texts("warm", "up"))
             self._engine.submit(GenerationRequest(prompt, 2, Sampling(guidance_scale=1))).result(600)
@@ -101,12 +105,21 @@ class Heartmula(Model[HeartmulaRequest]):
         )  # fmt: skip
 
 
-def _language(checkpoint: Checkpoint, shape: LanguageShape, where: Place, context: RunContext) -> HeartmulaLanguage:
+def _kernels(model: str, checkpoint: Checkpoint, where: Place) -> tuple[Kernels, QuantisedFile]:
+    """As set, and the file in which they keep what they quantised."""
+    files = checkpoint.language.where.values()
+    kept = QuantisedFile(quantised_dir(model, checkpoint.language.folder), files)
+    return best_kernels(where.device, where.precision, kept=kept), kept
+
+
+def _language(
+    checkpoint: Checkpoint, shape: LanguageShape, where: Place, kernels: Kernels, context: RunContext
+) -> HeartmulaLanguage:
     def tell(share: float) -> None:
         context.progress("language model", _LANGUAGE * share)
 
     with checkpoint.language.reader(where.device, where.language, tell) as weights:
-        return HeartmulaLanguage(shape, weights, device=where.device, dtype=where.language)
+        return HeartmulaLanguage(shape, weights, device=where.device, dtype=where.language, kernels=kernels)
 
 
 def _codec(checkpoint: Checkpoint, where: Place, context: RunContext) -> HeartCodec:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import silu
 
-from tonewheel.engine.kernels import Linear, make_linear
+from tonewheel.engine.kernels import Block, Kernels, Linear, Stack, StackShape
+from tonewheel.engine.kernels import Norm as NormWeights
 from tonewheel.models.heartmula.flavors import TransformerShape
 
 Weights = Callable[[str], torch.Tensor]
-MakeLinear = Callable[[torch.Tensor], Linear]
 
 _NORM_EPS = 1e-5
 _ROPE_BASE = 500_000.0
@@ -33,6 +33,10 @@ class Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         wide = x.float()
         return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _NORM_EPS)).to(x.dtype) * self.scale
+
+    @property
+    def weights(self) -> NormWeights:
+        return NormWeights(self.scale, None, _NORM_EPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,21 @@ class Transformer:
         weights: Weights,
         *,
         device: torch.device,
-        linear: MakeLinear = make_linear,
+        kernels: Kernels,
         positions: int | None = None,
     ) -> None:
         """`positions`: length of the rotary table, where fewer are ever used."""
         self.shape = shape
-        self.layers = [_layer(f"{name}.layers.{n}", weights, linear) for n in range(shape.layers)]
+        self.layers = [_layer(f"{name}.layers.{n}", weights, kernels) for n in range(shape.layers)]
         self.norm = Norm(weights(f"{name}.norm.scale"))
         cos, sin = rotary_table(positions or shape.positions, shape.head_size)
         self._cos, self._sin = cos.to(device), sin.to(device)
+        self.stack: Stack | None = kernels.stack(
+            StackShape(
+                shape.width, shape.heads, shape.key_heads, shape.head_size, gated=True, cosines=cos, sines=sin,
+            ),
+            [_block(layer) for layer in self.layers], self.norm.weights, None,
+        )  # fmt: skip
 
     def split(self, layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries [rows, heads, size], keys and values [rows, key heads, size] of x [rows, width], not yet turned."""
@@ -95,13 +105,22 @@ def rotary_table(positions: int, head_size: int) -> tuple[torch.Tensor, torch.Te
     return angles.cos(), angles.sin()
 
 
-def _layer(name: str, weights: Weights, linear: MakeLinear) -> Layer:
-    attention, feed = f"{name}.attn", f"{name}.mlp"
+def _block(layer: Layer) -> Block:
+    norms = layer.norm.weights, layer.feed_norm.weights
+    return Block(norms[0], layer.query_key_value, layer.out, norms[1], layer.gate_up, layer.down)
+
+
+def _layer(name: str, weights: Weights, kernels: Kernels) -> Layer:
+    def linear(*parts: str) -> Linear:
+        return kernels.linear(
+            f"{name}.{parts[0]}", lambda: torch.cat([weights(f"{name}.{part}.weight") for part in parts])
+        )
+
     return Layer(
         Norm(weights(f"{name}.sa_norm.scale")),
-        linear(torch.cat([weights(f"{attention}.{kind}_proj.weight") for kind in "qkv"])),
-        linear(weights(f"{attention}.output_proj.weight")),
+        linear("attn.q_proj", "attn.k_proj", "attn.v_proj"),
+        linear("attn.output_proj"),
         Norm(weights(f"{name}.mlp_norm.scale")),
-        linear(torch.cat([weights(f"{feed}.w1.weight"), weights(f"{feed}.w3.weight")])),
-        linear(weights(f"{feed}.w2.weight")),
+        linear("mlp.w1", "mlp.w3"),
+        linear("mlp.w2"),
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 from tonewheel.models.base import Card
 from tonewheel.models.musicgen.card import SLOTS
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.windows import MAX_CONTEXT, WINDOW_FRAMES, frames_of
+from tonewheel.models.precision import expected_sizes
 from tonewheel.settings import settings, weights_dir
 
 _MB = 1 << 20
@@ -21,14 +20,6 @@ _BESIDE = 166_700_000  # parameters of T5-base's encoder and EnCodec at 32 kHz, 
 _LIBRARIES = 540 * _MB
 _WORKING = 200 * _MB
 _BYTES_A_SECOND = 2 * 32_000 * 4 * 4  # samples in float32, as they are joined and encoded
-# Bytes of a weight in each precision (quantised ones with a scale for each 128), and of a kept key or value.
-_SIZES = {
-    "float32": (4.0, 4),
-    "bfloat16": (2.0, 2),
-    "float16": (2.0, 2),
-    "int8": (1 + 2 / 128, 2),
-    "int4": (0.5 + 2 / 128, 2),
-}
 _CACHE_STEP = 256  # positions by which the key/value cache grows (tonewheel.engine.cache)
 
 
@@ -55,21 +46,11 @@ _SHAPES = {
 def memory_bytes(card: Card, request: MusicgenRequest | None) -> int:
     """Bytes on the device: loaded and idle, or with one request."""
     shape = _here(card) or _SHAPES[card.id.removeprefix("musicgen-").removeprefix("stereo-")]
-    size, kept = _SIZES[_precision()]
+    size, kept = expected_sizes(settings().musicgen_dtype)
     beside = min(_BESIDE, shape.parameters)
     embedded = min(4 * 2049 * shape.width, shape.parameters - beside)  # never quantised
     idle = _LIBRARIES + 4 * (beside + embedded) + round(size * (shape.parameters - beside - embedded))
     return idle if request is None else idle + _of_request(shape, kept, request)
-
-
-def _precision() -> str:
-    """What `auto` becomes (tonewheel.engine.kernels.best_kernels): an NVIDIA or AMD GPU is told by its device file."""
-    chosen = settings().musicgen_dtype
-    if chosen != "auto":
-        return chosen
-    if any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists():
-        return "bfloat16"
-    return "int8" if find_spec("tonewheel_kernels") else "float32"
 
 
 def _of_request(shape: Shape, size: int, request: MusicgenRequest) -> int:
