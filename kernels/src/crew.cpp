@@ -30,10 +30,17 @@ constexpr int watches = 20000;  // looks for the next run before a member sleeps
 }  // namespace
 
 Crew::Crew(int threads) : size_(threads < 1 ? 1 : threads) {
-    for (int member = 1; member < size_; member++) threads_.emplace_back([this, member] { wait_for_work(member); });
+    try {
+        for (int member = 1; member < size_; member++) threads_.emplace_back([this, member] { wait_for_work(member); });
+    } catch (...) {  // the system gives no more: those that are there must not outlive this
+        end();
+        throw;
+    }
 }
 
-Crew::~Crew() {
+Crew::~Crew() { end(); }
+
+void Crew::end() {
     ending_ = true;
     runs_.fetch_add(1, std::memory_order_release);
     runs_.notify_all();
@@ -55,7 +62,7 @@ void Crew::run(const std::function<void(int)>& work) {
 }
 
 void Crew::wait_for_work(int member) {
-    for (int seen = 0;;) {
+    for (unsigned seen = 0;;) {
         for (int tries = 0; runs_.load(std::memory_order_acquire) == seen; tries++) {
             if (tries < watches) rest_a_moment();
             else runs_.wait(seen, std::memory_order_acquire);
@@ -68,7 +75,7 @@ void Crew::wait_for_work(int member) {
 }
 
 void Crew::meet() {
-    const int meeting = meetings_.load(std::memory_order_relaxed);
+    const unsigned meeting = meetings_.load(std::memory_order_relaxed);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
         arrived_.store(0, std::memory_order_relaxed);
         next_.store(0, std::memory_order_relaxed);

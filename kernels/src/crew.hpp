@@ -38,6 +38,7 @@ class Crew {
   private:
     void meet();
     void wait_for_work(int member);
+    void end();
 
     const int size_;
     std::vector<std::thread> threads_;
@@ -46,8 +47,8 @@ class Crew {
     bool ending_ = false;
     alignas(64) std::atomic<int> next_{0};     // the next item of the share under way
     alignas(64) std::atomic<int> arrived_{0};  // members that wait for the others
-    alignas(64) std::atomic<int> meetings_{0};
-    alignas(64) std::atomic<int> runs_{0};
+    alignas(64) std::atomic<unsigned> meetings_{0};  // these two count on for days, and around
+    alignas(64) std::atomic<unsigned> runs_{0};
     alignas(64) std::atomic<int> left_{0};  // members still in this run
 };
 

@@ -13,8 +13,6 @@
 #include <arm_neon.h>
 #endif
 
-extern "C" float expf(float);
-
 namespace {
 
 #if defined(TW_AVX512)
@@ -216,7 +214,9 @@ inline Lanes larger(Lanes a, Lanes b) { return a.v > b.v ? a : b; }
 inline Lanes smaller(Lanes a, Lanes b) { return a.v < b.v ? a : b; }
 inline Lanes magnitude(Lanes a) { return {__builtin_fabsf(a.v)}; }
 inline Lanes nearest(Lanes a) { return {__builtin_rintf(a.v)}; }
-inline Lanes times_power_of_two(Lanes a, Lanes whole) { return {__builtin_ldexpf(a.v, (int)whole.v)}; }
+inline Lanes times_power_of_two(Lanes a, Lanes whole) {
+    return {whole.v == whole.v ? __builtin_ldexpf(a.v, (int)whole.v) : whole.v};
+}
 inline Lanes sign_of(Lanes size, Lanes sign) { return {__builtin_copysignf(size.v, sign.v)}; }
 inline void store_int8(Lanes whole, int8_t* p) { *p = (int8_t)whole.v; }
 inline Lanes sums_of(const Lanes* x) { return x[0]; }
@@ -225,7 +225,8 @@ inline Lanes sums_of(const Lanes* x) { return x[0]; }
 
 // e^x, relative error below 2e-7: 2^whole times a polynomial of degree 6 (Cephes, expf; Moshier 1989).
 inline Lanes exponential(Lanes x) {
-    x = smaller(larger(x, Lanes::all(-87.0f)), Lanes::all(88.0f));
+    // In this order, for x86 gives the second operand where one is NaN: it must come out again.
+    x = smaller(Lanes::all(88.0f), larger(Lanes::all(-87.0f), x));
     const Lanes whole = nearest(x * Lanes::all(1.44269504f));
     Lanes rest = x - whole * Lanes::all(0.693359375f);
     rest = rest - whole * Lanes::all(-2.12194440e-4f);

@@ -122,6 +122,7 @@ NB_MODULE(_native, m) {
             [](std::shared_ptr<Crew> crew, Bytes1 values, Bytes1 scales, int outputs, int inputs, int bits, int group,
                std::optional<Floats1> bias) {
                 const float* more = bias_of(bias, size_t(outputs));
+                if (scales.size() % 2) throw std::invalid_argument("scales are of two bytes each");
                 auto made = std::make_shared<Weight>(values.data(), values.size(),
                                                      reinterpret_cast<const uint16_t*>(scales.data()),
                                                      scales.size() / 2, outputs, inputs, bits, group, more);
@@ -155,8 +156,9 @@ NB_MODULE(_native, m) {
                     throw std::invalid_argument("to is [outputs, inputs]");
                 for (int n = 0; n < w.outputs; n++) self.weight->row(n, to.data() + long(n) * w.inputs);
             },
-            "to"_a, "Write the weight as it is represented into [outputs, inputs].")
-        .def("multiply", &multiply, "x"_a, "y"_a, "y = x · weight, with the bias: [rows, inputs] → [rows, outputs].");
+            "to"_a.noconvert(), "Write the weight as it is represented into [outputs, inputs].")
+        .def("multiply", &multiply, "x"_a, "y"_a.noconvert(),
+             "y = x · weight, with the bias: [rows, inputs] → [rows, outputs].");
 
     nb::class_<Norm>(m, "Norm").def(
         "__init__",
@@ -206,9 +208,11 @@ NB_MODULE(_native, m) {
                 if (keys.empty() || keys.size() != values.size())
                     throw std::invalid_argument("keys and values are lists of the same length, one for each layer");
                 const bool half = is_half(keys[0]);
-                for (const auto& t : {keys[0], values[0]})
-                    if (int(t.shape(1)) != self.shape.key_heads)
-                        throw std::invalid_argument("a cache has another number of heads");
+                for (const auto* both : {&keys, &values})
+                    for (const auto& t : *both)
+                        if (t.shape(0) != keys[0].shape(0) || int(t.shape(1)) != self.shape.key_heads ||
+                            t.shape(2) != keys[0].shape(2))
+                            throw std::invalid_argument("caches are of one shape, with the stack's key heads");
                 self.keep_in(caches_of(keys, half, self.shape.head_size), caches_of(values, half, self.shape.head_size),
                              half, int(keys[0].shape(0)), int(keys[0].shape(2)));
             },
@@ -224,7 +228,7 @@ NB_MODULE(_native, m) {
                         throw std::invalid_argument("a text is [layers, heads, count, head size]");
                 self.look_at(row, keys->data(), values->data(), int(keys->shape(2)));
             },
-            "row"_a, "keys"_a.none(), "values"_a.none(),
+            "row"_a, "keys"_a.none().noconvert(), "values"_a.none().noconvert(),  // a converted copy would be gone
             "What a row's cross-attention sees, float32, or None. The caller keeps the tensors.")
         .def(
             "step",
@@ -239,5 +243,5 @@ NB_MODULE(_native, m) {
                 nb::gil_scoped_release free;
                 if (count) self.step(x.data(), rows.data(), positions.data(), int(count), hidden.data(), made);
             },
-            "x"_a, "rows"_a, "positions"_a, "hidden"_a, "logits"_a = nb::none());
+            "x"_a, "rows"_a, "positions"_a, "hidden"_a.noconvert(), "logits"_a.noconvert() = nb::none());
 }

@@ -15,12 +15,19 @@ void check(const std::shared_ptr<Weight>& w, int outputs, int inputs, const char
         throw std::invalid_argument(std::string("the weight ") + name + " has another shape than the stack");
 }
 
+void check(const Norm& n, int width) {
+    if (int(n.weight.size()) != width || (!n.bias.empty() && int(n.bias.size()) != width))
+        throw std::invalid_argument("a norm has another width than the stack");
+}
+
 }  // namespace
 
 Stack::Stack(std::shared_ptr<Crew> crew, const Kernels* kernels, Shape s, std::vector<Layer> layers, Norm last,
              std::shared_ptr<Weight> heads, std::vector<float> cosines, std::vector<float> sines)
     : shape(s), layers(int(layers.size())), crew_(std::move(crew)), kernels_(kernels), layers_(std::move(layers)),
       last_(std::move(last)), heads_(std::move(heads)), cosines_(std::move(cosines)), sines_(std::move(sines)) {
+    if (s.width < 1 || s.heads < 1 || s.key_heads < 1 || s.head_size < 1 || layers_.empty())
+        throw std::invalid_argument("width, heads, key heads, head size and the number of layers are at least 1");
     if (s.heads % s.key_heads) throw std::invalid_argument("heads are a multiple of key heads");
     if (s.head_size % 2 && !cosines_.empty()) throw std::invalid_argument("a rotary head has an even size");
     const int inner = s.heads * s.head_size;
@@ -35,10 +42,12 @@ Stack::Stack(std::shared_ptr<Crew> crew, const Kernels* kernels, Shape s, std::v
             check(layer.cross_query, inner, s.width, "cross_query");
             check(layer.cross_out, s.width, inner, "cross_out");
         }
-        for (const Norm* n : {&layer.norm, &layer.feed_norm})
-            if (int(n->weight.size()) != s.width) throw std::invalid_argument("a norm has another width");
+        check(layer.norm, s.width);
+        check(layer.feed_norm, s.width);
+        if (layer.cross_query) check(layer.cross_norm, s.width);
         widest_ = std::max(widest_, layer.feed_in->view().outputs);
     }
+    check(last_, s.width);
     if (heads_) check(heads_, 0, s.width, "heads");
     turn_positions_ = cosines_.empty() ? 0 : long(cosines_.size()) / (s.head_size / 2);
 }
@@ -146,6 +155,8 @@ void Stack::step(const float* x, const int64_t* rows, const int64_t* positions, 
                  float* logits) {
     const int width = shape.width, size = shape.head_size, inner = shape.heads * size;
     const long heads_stride = inner + 2L * shape.key_heads * size;
+    if (logits && !heads_) throw std::invalid_argument("there are no heads that would make logits");
+    std::lock_guard<std::mutex> alone(one_at_a_time_);
     int longest = 1;
     std::vector<int> looking;
     std::vector<Text> texts;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -61,10 +62,6 @@ class Stack {
         const float *keys, *values;
         int count;
     };
-    struct Input {  // rows as they go into a product
-        const float* floats;
-        int count;
-    };
 
     void make_room(int count);
     void norm(const Norm& n, const float* x, float* y) const;
@@ -74,6 +71,7 @@ class Stack {
     void attend_own(int layer, const int64_t* rows, const int64_t* positions, int count, std::vector<float>& scores);
     void keep(int layer, int at, int64_t row, int64_t position);
 
+    std::mutex one_at_a_time_;  // what lies between the layers is there once
     std::shared_ptr<Crew> crew_;
     const Kernels* kernels_;
     std::vector<Layer> layers_;

@@ -36,6 +36,13 @@ void quantised(const float* const* rows, int here, int group, int bits, int8_t* 
         float extreme = 0;  // the value of largest size, with its sign
         for (int k = 0; from && k < here; k++)
             if (std::fabs(from[k]) > std::fabs(extreme)) extreme = from[k];
+        float spoilt = 0;
+        for (int k = 0; from && k < here; k++) spoilt += from[k] - from[k];  // NaN where a value is not finite
+        if (spoilt != 0) {  // it must not vanish in the rounding: all that is made of this group is NaN
+            std::memset(to, 0, size_t(group));
+            scales[i] = 0x7fc0;
+            continue;
+        }
         const float size = std::fabs(extreme);
         const int top = bits == 8 ? 127 : 8;
         // Below 2^-100 a group counts as zero. Four bits reach from -8 to 7: the extreme is put at -8, by a scale of the
