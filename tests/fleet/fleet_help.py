@@ -30,7 +30,7 @@ _FAMILY = """
 import os, sys, time
 from pydantic import BaseModel
 from tonewheel.errors import InvalidRequest, MissingExtra
-from tonewheel.models.base import Card, Family, Metadata, Model, ModelRequest, Result, RunContext
+from tonewheel.models.base import Blob, Card, Family, Metadata, Model, ModelRequest, Result, RunContext
 
 
 class Ask(ModelRequest):
@@ -42,6 +42,7 @@ class Ask(ModelRequest):
 
 class Answer(BaseModel):
     pid: int
+    audio_base64: str | None = None
     metadata: Metadata
 
 
@@ -66,6 +67,9 @@ class Tester(Model[Ask]):
         if request.do == "crash":
             print("segmentation fault, so to say", file=sys.stderr, flush=True)
             os._exit(139)
+        if request.do == "two places":
+            note = Blob(b"a note", "text/plain", "note.txt")
+            return Result({"pid": os.getpid(), "audio_base64": note, "all": [{"audio_base64": note}]})
         if request.hold:
             open(request.hold + ".begun", "w").close()
         while request.hold and not os.path.exists(request.hold):
@@ -81,7 +85,7 @@ class Tester(Model[Ask]):
 
 def card(name, **more):
     return Card(id=name, family="tester", title=name, tasks=("music",), code_license="Apache-2.0",
-                service="tester", default_port=9999, **more)
+                sample_rate=8000, channels=1, service="tester", default_port=9999, **more)
 
 
 NAMES = ("one", "two", "three", "crashes-loading", "cannot-load", "loads-when-told")

@@ -56,6 +56,13 @@ def test_first_use_starts_a_process_and_the_next_uses_it(fleet: Fleet) -> None:
     assert {"ready", "slot", "work"} <= set(first.timings)
 
 
+def test_a_file_that_stands_at_two_places_is_fetched_for_both(fleet: Fleet) -> None:
+    answer = fleet.call("one", {"do": "two places"}, accept="audio/wav")
+    assert [(file.field, file.read()) for file in answer.files] == [
+        ("audio_base64", b"a note"), ("all[0].audio_base64", b"a note"),
+    ]  # fmt: skip
+
+
 def test_a_request_waits_for_the_slot(fleet: Fleet) -> None:
     pid_of(fleet, "one")
     first = working(fleet)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -169,8 +169,14 @@ def _object(data: str) -> dict[str, Any]:
 async def _with_files(client: httpx.AsyncClient, order: Order, fields: dict[str, Any]) -> Answer:
     if order.accept is None:
         return Answer(fields)
-    links = fields.pop("files", [])
-    return Answer(fields, tuple([await _fetched(client, order, i, link) for i, link in enumerate(links)]))
+    files: list[AnswerFile] = []
+    by_url: dict[str, AnswerFile] = {}  # one file may stand at two places: the first of several songs, say
+    for index, link in enumerate(fields.pop("files", [])):
+        url = str(link["url"])
+        if url not in by_url:
+            by_url[url] = await _fetched(client, order, index, link)
+        files.append(replace(by_url[url], field=str(link.get("field", ""))))
+    return Answer(fields, tuple(files))
 
 
 async def _fetched(client: httpx.AsyncClient, order: Order, index: int, link: Mapping[str, Any]) -> AnswerFile:
