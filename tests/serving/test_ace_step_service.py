@@ -68,8 +68,6 @@ def test_every_song_asked_for_is_answered_with_what_it_was_made_of(turbo: Servic
 def test_the_same_request_and_seed_give_the_same_bytes(turbo: Service) -> None:
     first, second = (turbo.post(body=SONG, headers={"accept": "audio/flac"}) for _ in range(2))
     assert first.headers["content-type"] == "audio/flac" and first.content == second.content
-    other = turbo.post(body=SONG | {"seed": 4}, headers={"accept": "audio/flac"})
-    assert other.content != first.content
 
 
 def test_a_recording_can_be_sent_as_a_file(turbo: Service) -> None:

@@ -34,15 +34,10 @@ _ABOUT = {
     "base": "fifty steps with guidance, the widest range",
     "sft": "fifty steps with guidance, tuned to follow its words",
 }
+_NETWORKS = ("transformer", "condition_encoder", "text_encoder", "vae", "audio_tokenizer", "audio_token_detokenizer")
 _PATTERNS = (
-    "model_index.json", "scheduler/scheduler_config.json",
-    "tokenizer/*.json", "tokenizer/merges.txt", "tokenizer/*.jinja",
-    *(f"{part}/config.json" for part in ("text_encoder", "transformer", "condition_encoder", "vae", "audio_tokenizer",
-                                         "audio_token_detokenizer")),
-    "text_encoder/model*.safetensors", "text_encoder/model.safetensors.index.json",
-    *(f"{part}/diffusion_pytorch_model{end}" for part in ("transformer", "condition_encoder", "vae", "audio_tokenizer",
-                                                          "audio_token_detokenizer")
-      for end in ("*.safetensors", ".safetensors.index.json")),
+    "model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt",
+    *(f"{part}/{name}" for part in _NETWORKS for name in ("*.json", "*.safetensors")),
 )  # fmt: skip
 
 
