@@ -35,6 +35,7 @@ def threads_of(model: str) -> int:
 def limit_threads(model: str) -> None:
     """Tell the libraries, which read it when they are loaded: call it before torch is. torch then has so many threads
     (`torch.get_num_threads`), and the native kernels take as many as torch. What the user set for them by their own
-    variables stays."""
+    variables stays: one of them stands for those that are not set, of which torch would take another's number."""
+    own = next((os.environ[variable] for variable in _BLAS if variable in os.environ), None)
     for variable in _BLAS:
-        os.environ.setdefault(variable, str(threads_of(model)))
+        os.environ.setdefault(variable, own or str(threads_of(model)))
