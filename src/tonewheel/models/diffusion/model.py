@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 
-from tonewheel.errors import OutOfMemory
+from tonewheel.errors import ModelBroken, OutOfMemory
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.diffusion.checkpoint import Checkpoint, Layout
 from tonewheel.models.diffusion.place import Place, place
@@ -207,6 +208,11 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
         recipe = replace(self.recipe(request), steps=_WARM_UP_STEPS)
         (made,) = self.rounds.run(recipe, [Row(request, 0)], RunContext(deadline=context.deadline))
         context.check_cancelled()
+        if not np.isfinite(made).all():
+            raise ModelBroken(
+                f"what {self.card.id} makes is not finite: its weights are broken, or {self.dtype} is too narrow for "
+                "them (set TONEWHEEL_DIFFUSION_DTYPE=float32)"
+            )
         log.debug("%s warmed up with %d samples", self.card.id, len(made))
 
     def _let_go(self) -> None:

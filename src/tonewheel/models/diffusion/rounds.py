@@ -69,7 +69,8 @@ class _Order(Generic[RowT, Out]):
         try:
             call()
         except TonewheelError as error:
-            self.gone, self.error = True, error
+            # Its frames, and those that called them, would hold what the networks work on for as long as it is kept.
+            self.gone, self.error = True, error.with_traceback(None)
 
 
 _Entry = tuple[_Order[RowT, Out], int]
@@ -257,7 +258,7 @@ class Rounds(Generic[RowT, Out]):
             _forget(end)
             if isinstance(end, _Company):
                 self._put_back(entries)
-            failed = end
+            failed = end.with_traceback(None)  # with it, this frame and the error would hold each other
         except Exception as error:
             _forget(error)
             failed = error

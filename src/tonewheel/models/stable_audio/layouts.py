@@ -32,15 +32,12 @@ def _raw_third(folder: Path) -> str | None:
     )
 
 
-# What transformers' T5 keeps twice: one table of embeddings under two names.
-_EMBEDDINGS = (r"^(shared|encoder\.embed_tokens)\.weight$",)
-
 OPEN = Layout(
     "StableAudioPipeline",
     (
         Part("transformer", ("StableAudioDiTModel",)),
         Part("vae", ("AutoencoderOobleck",)),
-        Part("text_encoder", ("T5EncoderModel",), made=_EMBEDDINGS),
+        Part("text_encoder", ("T5EncoderModel",)),
         Part("projection_model", ("StableAudioProjectionModel",)),
         Part("tokenizer", ("T5TokenizerFast", "T5Tokenizer")),
         Part("scheduler", ("CosineDPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler")),
