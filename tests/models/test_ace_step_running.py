@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,14 @@ def _until(true: Callable[[], bool]) -> None:
             return
         waited.wait(0.02)
     raise AssertionError("it never came to be")
+
+
+def test_a_song_decoded_in_pieces_tells_of_each(model: AceStep) -> None:
+    told: list[float] = []
+    context = RunContext(on_progress=lambda p: told.append(p.fraction) if p.stage == "decode" else None)
+    ask(model, context, **SONG | {"duration": 32.0, "num_inference_steps": 1})  # 800 latents: three pieces
+    assert told == sorted(told) and len(told) > 20
+    assert max(after - before for before, after in pairwise(told)) < 0.02
 
 
 def test_what_is_no_sound_is_an_error(model: AceStep, monkeypatch: pytest.MonkeyPatch) -> None:

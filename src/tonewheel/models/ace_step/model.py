@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,6 +74,7 @@ class AceStep(DiffusionModel[AceStepRequest]):
         folder = weights_dir(self.card.id, self.card.revision)
         _check_version(folder, config_of(folder, "transformer"), self.card.id)
         _check_vae(folder, config_of(folder, "vae"))
+        self._shape = memory.shape_of(self.card)
         super().load(context)
 
     def prepared(self, pipeline: Any) -> Any:
@@ -124,15 +126,16 @@ class AceStep(DiffusionModel[AceStepRequest]):
         for name, samples in (("src_audio", prepared.source), ("reference_audio", prepared.reference)):
             if samples is not None:
                 asked[name] = torch.from_numpy(np.ascontiguousarray(samples.T))
+        self._watched.decodes = len(rows) * _pieces(pipeline.vae, frames_of(recipe.duration_s))
         lists = {"prompt": [w.prompt for w in words], "lyrics": [w.lyrics for w in words]}
         with self._together.of(words), _heard_alike(self.place.device):
             return pipeline(**lists, **asked).audios
 
     def idle_bytes(self, number: int) -> int:
-        return memory.idle_bytes(self.card, number)
+        return memory.idle_bytes(self._shape, number)
 
     def row_bytes(self, recipe: Recipe) -> int:
-        return memory.row_bytes(self.card, recipe, self.place.dtype.itemsize)
+        return memory.row_bytes(self._shape, recipe, self.place.dtype.itemsize)
 
     def warm_up_request(self) -> AceStepRequest:
         return AceStepRequest(prompt="warm up", duration=MIN_DURATION_S, num_inference_steps=2)
@@ -160,6 +163,13 @@ class AceStep(DiffusionModel[AceStepRequest]):
         lyrics = without_commands(tokenizer, request.lyrics).strip() or _INSTRUMENTAL
         prompt = without_commands(tokenizer, request.prompt).strip()
         return Words(prompt, lyrics, request.language, request.bpm, request.key, meter)
+
+
+def _pieces(vae: Any, frames: int) -> int:
+    """How many pieces a song is decoded in."""
+    if frames <= vae.tile_latent_min_length:
+        return 1
+    return math.ceil(frames / (vae.tile_latent_min_length - 2 * vae.tile_latent_overlap))
 
 
 # ── audio sent with a request ───────────────────────────────────────────────────────────────────

@@ -42,3 +42,8 @@ def recipe_of(card: Card, request: AceStepRequest) -> Recipe:
             shift_of(card, request), request.task, request.cover_strength, request.prepared if audio else None,
         ),
     )  # fmt: skip
+
+
+def hears(recipe: Recipe) -> bool:
+    """Whether audio was sent with its request."""
+    return isinstance(recipe.more, tuple) and recipe.more[-1] is not None

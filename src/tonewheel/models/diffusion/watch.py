@@ -6,7 +6,8 @@
 
 Every denoising step of every pipeline goes through `scheduler.step`, with guidance or without, and every decoder is
 made of modules: nothing else is relied on. The scheduler is a fresh one in each call, so that one which was stopped
-half-way leaves nothing behind for the next.
+half-way leaves nothing behind for the next. Whoever decodes in pieces says in the call how many there will be
+(`watched.decodes = 12`), or the share that is told would be whole after the first.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ class Watched:
         whole = [_at(pipeline, name) for name in decoders]
         parts = [module for one in whole for module in one.modules()]
         self._heard, self._parts = 0, max(1, len(parts))
+        self.decodes = 1
         for module in parts:
             module.register_forward_pre_hook(self._decode)
 
     @contextmanager
     def by(self, listener: Listener) -> Iterator[None]:
         """Tell `listener` about the calls inside."""
-        self._listener, self._heard = listener, 0
+        self._listener, self._heard, self.decodes = listener, 0, 1
         scheduler = type(self._scheduler).from_config(self._scheduler.config)
         scheduler.step = self._counted(scheduler)
         self._pipeline.scheduler = scheduler
@@ -79,7 +81,7 @@ class Watched:
     def _decode(self, *_: object) -> None:
         if self._listener is not None:
             self._heard += 1
-            self._listener.decoding(min(1.0, self._heard / self._parts))
+            self._listener.decoding(min(1.0, self._heard / (self._parts * max(1, self.decodes))))
 
 
 def _at(pipeline: Any, path: str) -> nn.Module:
