@@ -48,6 +48,15 @@ def test_what_the_user_set_for_a_library_stays(monkeypatch: pytest.MonkeyPatch) 
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("5", "2")
 
 
+def test_a_library_s_own_variable_alone_holds_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TONEWHEEL_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings.cache_clear()
+    limit_threads("musicgen-small")
+    assert (os.environ["MKL_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("1", "1")
+
+
 def test_torch_and_the_native_kernels_have_as_many() -> None:
     program = (
         "from tonewheel.threads import limit_threads; limit_threads('musicgen-small')\n"

@@ -35,7 +35,9 @@ def threads_of(model: str) -> int:
 def limit_threads(model: str) -> None:
     """Tell the libraries, which read it when they are loaded: call it before torch is. torch then has so many threads
     (`torch.get_num_threads`), and the native kernels take as many as torch. What the user set for them by their own
-    variables stays: one of them stands for those that are not set, of which torch would take another's number."""
-    own = next((os.environ[variable] for variable in _BLAS if variable in os.environ), None)
+    variables stays; where nothing is set for the model it stands for those of them that are not set, too, since torch
+    would take the number of another."""
+    said = threads_variable(model) in os.environ or settings().threads is not None
+    own = None if said else next((os.environ[variable] for variable in _BLAS if variable in os.environ), None)
     for variable in _BLAS:
         os.environ.setdefault(variable, own or str(threads_of(model)))
