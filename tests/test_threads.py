@@ -50,7 +50,8 @@ def test_what_the_user_set_for_a_library_stays(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_library_s_own_variable_alone_holds_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TONEWHEEL_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "1")  # so that it is put back: deleting what is not there would not be
+        monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings.cache_clear()
     limit_threads("musicgen-small")
