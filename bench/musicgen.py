@@ -152,7 +152,7 @@ def their_model(shape: DecoderShape, device: torch.device, dtype: torch.dtype) -
     config = MusicgenConfig(text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict())
     with torch.device(device):
         made = MusicgenForConditionalGeneration(config)
-    model: Any = made.to(dtype).eval()  # type: ignore[arg-type]
+    model: Any = made.to(dtype).eval()
     model.generation_config.decoder_start_token_id = shape.vocabulary
     model.generation_config.pad_token_id = shape.vocabulary
     model.generation_config.bos_token_id = shape.vocabulary

@@ -28,7 +28,7 @@ _NEEDED = ("no_timestamps_token_id", "decoder_start_token_id", "eos_token_id", "
 _TIED = "proj_out.weight"  # the token table again; some files hold it twice
 
 
-class Whisper(WhisperForConditionalGeneration):  # type: ignore[no-untyped-call]
+class Whisper(WhisperForConditionalGeneration):  # type: ignore[misc]
     """transformers' own. It keeps the scores of every token of every window until the recording ends, 100 MB a window,
     for callers that want them: nobody here does."""
 
