@@ -16,6 +16,7 @@ from tonewheel.errors import InvalidRequest, RenderFault
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tonewheel.audio.formats import Format
     from tonewheel.fleet.exchange import Answer
     from tonewheel.models.base import Card, Family
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 def generate(
     prompt: Annotated[str, typer.Argument(help="What it is to sound like; empty = whatever the model likes.")] = "",
     model: Annotated[str, typer.Option("--model", help="A model that takes prompts.")] = "musicgen-small",
-    duration: Annotated[float, typer.Option("--duration", "-d", help="Seconds of new music.")] = 10.0,
+    duration: Annotated[
+        float | None, typer.Option("--duration", "-d", help="Seconds of new music; absent = as the model has it.")
+    ] = None,
     output: o.Output = None,
     fmt: o.Format = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed and words give the same music.")] = None,
@@ -37,6 +40,14 @@ def generate(
     ] = None,
     melody: Annotated[
         Path | None, typer.Option("--melody", help="An audio file whose melody is followed (melody models).")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other field of the model's request; NAME=@FILE takes it from a file.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked; make nothing.")] = False,
     force: o.ForceRender = False,
@@ -52,37 +63,45 @@ def generate(
       tonewheel generate "a brass band" --model musicgen-melody --melody hummed.wav
 
       tonewheel generate "the same, wilder" --continue-from x.wav --seed 7 -o longer.flac
+
+      tonewheel generate "dream pop" --model ace-step-turbo --set lyrics=@words.txt --set bpm=92 --set num_variations=2
     """
     from rich.console import Console
 
     from tonewheel.audio.formats import format_of
+    from tonewheel.cli.fields import fields_of
     from tonewheel.cli.make import slug
     from tonewheel.files import check_target
     from tonewheel.models import registry
 
     family, card = registry.resolve(model)
+    more = fields_of(family, fields or ())
     target = output or Path(f"{slug(prompt or card.id)}.{fmt or 'wav'}")
     chosen = format_of(target)
-    check_target(target, force)
+    targets = [target, *(target.with_stem(f"{target.stem}-{n}") for n in range(2, _count(more) + 1))]
+    for one in targets:
+        check_target(one, force)
     asked = {
         "prompt": prompt, "duration": duration, "seed": seed, "negative_prompt": negative, "temperature": temperature,
         "top_k": top_k, "top_p": top_p, "guidance_scale": guidance, "continue_from": _encoded(continue_from),
         "melody": _encoded(melody),
     }  # fmt: skip
-    body = {name: value for name, value in asked.items() if value is not None}
+    body = {name: value for name, value in asked.items() if value is not None} | more
     if force and "force" in family.request.model_fields:
         body["force"] = True
     _check(family, card, body)
+    names = [str(one) for one in targets]
     if dry_run:
-        shown = {k: "(a file)" if k in ("continue_from", "melody") else v for k, v in body.items()}
-        told = {"dry_run": True, "model": card.id, "files": [str(target)], "request": shown}
-        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else f"dry run: would write {target}")
+        files = {"continue_from", "melody", *(name for name in more if f"{name}=@" in " ".join(fields or ()))}
+        shown = {k: "(a file)" if k in files else v for k, v in body.items()}
+        told = {"dry_run": True, "model": card.id, "files": names, "request": shown}
+        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else f"dry run: would write {', '.join(names)}")
         return
     chat = Console(stderr=True, quiet=quiet)
     began = time.monotonic()
     answer = _made(card, body, chosen, chat)
-    _write(answer, target, force)
-    _tell(answer, card, target, time.monotonic() - began, as_json, chat)
+    written = _write(answer, targets, chosen, force)
+    _tell(answer, card, written, time.monotonic() - began, as_json, chat)
 
 
 def _encoded(path: Path | None) -> str | None:
@@ -129,21 +148,45 @@ _DOING = {
 }  # fmt: skip
 
 
-def _write(answer: Answer, target: Path, force: bool) -> None:
+def _count(more: dict[str, Any]) -> int:
+    """How many pieces are asked for, as far as that can be read."""
+    said = next((more[name] for name in ("num_variations", "num_waveforms_per_prompt") if name in more), "1")
+    return min(int(said), 100) if said.strip().isdecimal() else 1
+
+
+def _write(answer: Answer, targets: list[Path], chosen: Format, force: bool) -> list[Path]:
+    """The main piece, and the others beside it in the same format."""
     from tonewheel.files import whole_file
 
     if answer.audio is None:
         raise RenderFault("the model answered no audio")
-    with whole_file(target, force=force) as out:
-        out.write(answer.audio.read())
+    pieces = [answer.audio.read()]
+    others = [f for f in answer.files if f.field.startswith(("waveforms[", "variations[")) and "[0]" not in f.field]
+    pieces += [_in_format(file.read(), chosen) for file in others]
+    for target, data in zip(targets, pieces, strict=False):
+        with whole_file(target, force=force) as out:
+            out.write(data)
+    return targets[: len(pieces)]
 
 
-def _tell(answer: Answer, card: Card, target: Path, took_s: float, as_json: bool, chat: Console) -> None:
+def _in_format(data: bytes, chosen: Format) -> bytes:
+    """A piece beside the main one, which comes as WAV."""
+    if chosen == "wav":
+        return data
+    from tonewheel.audio.read import decode
+    from tonewheel.audio.tags import read_tags
+    from tonewheel.audio.write import encode
+
+    sound = decode(data)
+    return encode(sound.samples, sound.rate, chosen, read_tags(data))
+
+
+def _tell(answer: Answer, card: Card, files: list[Path], took_s: float, as_json: bool, chat: Console) -> None:
     said = answer.metadata
     notes = answer.fields.get("notes") or []
     if as_json:
         told = {
-            "files": [str(target)], "model": card.id, "license": card.weight_license,
+            "files": [str(file) for file in files], "model": card.id, "license": card.weight_license,
             "duration_s": said.get("duration_s"), "seed": said.get("seed"),
             "sample_rate": answer.fields.get("sample_rate"), "channels": answer.fields.get("channels"),
             "notes": notes, "timings": dict(answer.timings),
@@ -155,4 +198,4 @@ def _tell(answer: Answer, card: Card, target: Path, took_s: float, as_json: bool
     licence = f", {card.weight_license}" if card.weight_license else ""
     seconds = float(said.get("duration_s") or 0.0)
     chat.print(f"{seconds:g} s in {took_s:.1f} s, seed {said.get('seed')}{licence}", highlight=False)
-    print(target)
+    print("\n".join(str(file) for file in files))

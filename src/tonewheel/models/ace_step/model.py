@@ -167,9 +167,8 @@ class AceStep(DiffusionModel[AceStepRequest]):
 
 def _pieces(vae: Any, frames: int) -> int:
     """How many pieces a song is decoded in."""
-    if frames <= vae.tile_latent_min_length:
-        return 1
-    return math.ceil(frames / (vae.tile_latent_min_length - 2 * vae.tile_latent_overlap))
+    whole, overlap = int(vae.tile_latent_min_length), int(vae.tile_latent_overlap)
+    return 1 if frames <= whole else math.ceil(frames / (whole - 2 * overlap))
 
 
 # ── audio sent with a request ───────────────────────────────────────────────────────────────────
