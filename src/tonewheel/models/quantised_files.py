@@ -25,7 +25,7 @@ from tonewheel.settings import models_dir, own_weights
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "tonewheel-quantised-1"
+_FORMAT = "tonewheel-quantised-2"
 _UNIT = 64  # bytes to which every tensor is aligned
 
 
@@ -63,11 +63,17 @@ class QuantisedFile:
         """Write what was kept since. A folder that cannot be written to is no fault: the next start quantises again."""
         if not self._fresh:
             return
-        parts: list[bytes] = []
+        # What an earlier start kept stays.
+        everything: dict[str, tuple[bytes | memoryview, bytes | memoryview, int, int]] = {
+            **{name: (v.data, s.data, outputs, inputs) for name, (v, s, outputs, inputs) in self._held.items()},
+            **self._fresh,
+        }
+        parts: list[bytes | memoryview] = []
         heads: dict[str, Any] = {}
         at = 0
         digest = hashlib.blake2b()
-        for name, (values, scales, outputs, inputs) in sorted(self._fresh.items()):
+        for name, (values, scales, outputs, inputs) in sorted(everything.items()):
+            digest.update(_said(name, outputs, inputs))
             for kind, data in (("values", values), ("scales", scales)):
                 heads[f"{name}.{kind}"] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [at, at + len(data)]}
                 padding = -len(data) % _UNIT
@@ -79,7 +85,7 @@ class QuantisedFile:
                 digest.update(data)
                 at += len(data) + padding
             heads[name] = [outputs, inputs]
-        shapes = {name: heads.pop(name) for name in self._fresh}
+        shapes = {name: heads.pop(name) for name in everything}
         heads["__metadata__"] = {
             "format": _FORMAT, "made_of": json.dumps(self._made_of), "hash": digest.hexdigest(),
             "shapes": json.dumps(shapes),
@@ -95,9 +101,9 @@ class QuantisedFile:
         self._fresh.clear()
 
     def _read(self) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8], int, int]]:
-        with self.path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
+            with self.path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             (length,) = struct.unpack_from("<Q", mapped)
             heads = json.loads(mapped[8 : 8 + length])
             told = heads.pop("__metadata__")
@@ -111,12 +117,20 @@ class QuantisedFile:
                 values, scales = (
                     data[slice(*heads[f"{name}.{kind}"]["data_offsets"])] for kind in ("values", "scales")
                 )
+                digest.update(_said(name, outputs, inputs))
                 digest.update(values.data)
                 digest.update(scales.data)
                 found[name] = values, scales, outputs, inputs
             if digest.hexdigest() != told["hash"]:
                 raise ValueError("its hash is another one")
-        except (ValueError, KeyError, TypeError, struct.error) as error:
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
             log.warning("%s is damaged (%s): quantising anew", self.path, error)
             return {}
         return found
+
+
+def _said(name: str, outputs: int, inputs: int) -> bytes:
+    """What the hash hears of a weight before its bytes: a wrong shape must not reach the kernels."""
+    return json.dumps([name, outputs, inputs]).encode()
