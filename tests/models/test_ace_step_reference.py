@@ -122,6 +122,14 @@ def test_a_batch_of_different_words_equals_them_one_by_one(model: Model, by_hand
     assert np.array_equal(alone[2], theirs[0])
 
 
+def test_the_pipeline_called_directly_is_as_it_was(model: Model, by_hand: ByHand) -> None:
+    asked = {"lyrics": ["la", "la"], "audio_duration": 10.0, "num_inference_steps": 2, "vocal_language": "en"}
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    found = model("turbo").pipeline(["a small band"] * 2, **asked, generator=generators).audios.numpy()
+    theirs = by_hand("turbo", [1, 2], lyrics="la", num_inference_steps=2, vocal_language="en")
+    np.testing.assert_allclose(found.transpose(0, 2, 1), theirs, atol=1e-5)
+
+
 def _context() -> Any:
     from tonewheel.models.base import RunContext
 

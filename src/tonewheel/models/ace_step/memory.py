@@ -53,16 +53,17 @@ def idle_bytes(shape: Shape, number: int) -> int:
     return LIBRARIES + number * shape.numbers
 
 
-def row_bytes(shape: Shape, recipe: Recipe, number: int) -> int:
+def row_bytes(shape: Shape, recipe: Recipe, number: int, *, scores: bool = True) -> int:
     """One song beside the model: the larger of a step and of the autoencoder's work, and its samples.
 
     Measured at XL's widths in float32 on a CPU: 2.95 kB a sample decoded, and the autoencoder's weights once more (it
-    keeps them normalised); in a step the scores of all pairs of positions, softmaxed, in the layers that attend within
-    a window, which is laid over them as a mask.
+    keeps them normalised); 0.2 MB a position in a step. `scores`: kernels of a GPU that take a mask (layers that attend
+    within a window have one) hold those of all pairs of positions; those of a CPU never do.
     """
     frames, positions = int(recipe.decode_load), int(recipe.decode_load) // 2 + 1  # two latents are one position
     rows = recipe.load / max(1.0, recipe.decode_load)
-    step = rows * number * (2 * shape.heads * positions**2 + positions * (3 * shape.inner + 8 * shape.width))
+    pairs = 2 * shape.heads * positions**2 if scores else positions**2
+    step = rows * number * (pairs + positions * (3 * shape.inner + 8 * shape.width))
     samples = max(_HEARD if hears(recipe) else 0, min(_DECODED, frames * HOP))
     autoencoder = number * (6 * samples * shape.channels + shape.autoencoder)
     made = 4 * 2 * 4 * round(recipe.duration_s * SAMPLE_RATE)  # float32, stereo: decoded, levelled, cut, encoded

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ class AceStep(DiffusionModel[AceStepRequest]):
         folder = weights_dir(self.card.id, self.card.revision)
         _check_version(folder, config_of(folder, "transformer"), self.card.id)
         _check_vae(folder, config_of(folder, "vae"))
-        self._shape = memory.shape_of(self.card)
         super().load(context)
+
+    @cached_property
+    def _shape(self) -> memory.Shape:
+        return memory.shape_of(self.card)
 
     def prepared(self, pipeline: Any) -> Any:
         pipeline.vae.enable_slicing()  # a song decodes as it would alone
@@ -135,7 +139,8 @@ class AceStep(DiffusionModel[AceStepRequest]):
         return memory.idle_bytes(self._shape, number)
 
     def row_bytes(self, recipe: Recipe) -> int:
-        return memory.row_bytes(self._shape, recipe, self.place.dtype.itemsize)
+        scores = self.place.device.type != "cpu"
+        return memory.row_bytes(self._shape, recipe, self.place.dtype.itemsize, scores=scores)
 
     def warm_up_request(self) -> AceStepRequest:
         return AceStepRequest(prompt="warm up", duration=MIN_DURATION_S, num_inference_steps=2)

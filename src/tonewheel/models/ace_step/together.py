@@ -22,7 +22,7 @@ MAX_TEXT_TOKENS, MAX_LYRIC_TOKENS = 256, 2048  # what it was trained on
 
 
 class Together:
-    """Hooks set once into a pipeline; inside `of` a call of it is for these songs."""
+    """Hooks set once into a pipeline; inside `of` a call of it is for these songs, outside it is the pipeline's own."""
 
     def __init__(self, pipeline: Any) -> None:
         self._encode: Callable[..., tuple[Tensor, ...]] = pipeline.encode_prompt
@@ -44,16 +44,17 @@ class Together:
             self._rows, self._mask = (), None
             self._masks.clear()
 
-    def _encode_each(self, prompt: Any, lyrics: Any, device: Any, **asked: Any) -> tuple[Tensor, ...]:
+    def _encode_each(self, **asked: Any) -> tuple[Tensor, ...]:
         """In place of the pipeline's: the words of each song alone, filled up behind to the longest."""
-        same = {k: asked[k] for k in ("audio_duration", "instruction", "max_text_length", "max_lyric_length")}
-        each = [self._encode(**row.asked(), **same, device=device) for row in self._rows]
+        if not self._rows:
+            return self._encode(**asked)
+        each = [self._encode(**asked | row.asked()) for row in self._rows]
         return tuple(_stacked([row[n] for row in each]) for n in range(4))
 
     def _remember(self, _module: object, _inputs: object, output: tuple[Tensor, Tensor]) -> None:
         """`output`: conditions [rows, positions, width] and which of them are meant [rows, positions]."""
         states, meant = output
-        if not bool(meant.all()):
+        if self._rows and not bool(meant.all()):
             self._masks[states.shape[1]] = meant
 
     def _choose(self, _module: object, _inputs: object, given: dict[str, Any]) -> None:
