@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar, cast
 
 from tonewheel.buckets import Bucket, BucketFile
 from tonewheel.errors import NotFound, Unavailable
-from tonewheel.library.storage import check_content_name, check_work_name
+from tonewheel.library.names import check_content_name, check_work_name
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,9 +21,8 @@ from urllib.parse import unquote, urlsplit
 from tonewheel.buckets import SCHEMES, open_bucket
 from tonewheel.errors import DiskFull, InvalidRequest, NotFound, Unavailable
 from tonewheel.files import whole_file
+from tonewheel.library.names import check_content_name, check_work_name, is_content_name
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_WORK_NAME = re.compile(r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_-]{1,60}(\.[a-z0-9]{1,8})?")
 _PIECE = 1 << 20
 _HALF_WRITTEN_S = 24 * 3600.0  # a `.part` older than this belongs to nobody
 
@@ -123,7 +121,7 @@ class FolderStorage:
         found: list[str] = []
         for path in self._contents.glob("??/*"):
             with contextlib.suppress(OSError):
-                if _SHA256.fullmatch(path.name) and path.stat().st_mtime < limit:
+                if is_content_name(path.name) and path.stat().st_mtime < limit:
                     found.append(path.name)
         return found
 
@@ -166,20 +164,6 @@ class FolderStorage:
         return self._work / check_work_name(name)
 
 
-def check_content_name(sha256: str) -> str:
-    """The name itself when it can be that of a content; otherwise raises NotFound."""
-    if not _SHA256.fullmatch(sha256):
-        raise NotFound("that is not the name of a stored file")
-    return sha256
-
-
-def check_work_name(name: str) -> str:
-    """The name itself when it can be that of a work file, `JOB/NAME`; otherwise raises NotFound."""
-    if not _WORK_NAME.fullmatch(name):
-        raise NotFound("that is not the name of a work file")
-    return name
-
-
 def open_storage(url: str | None, data_dir: Path) -> Storage:
     """The storage of a setting: None = in the data folder, a path or `file:///…` = that folder, `s3://…` or
     `gs://…` = objects. Raises InvalidRequest, MissingExtra."""
@@ -191,7 +175,7 @@ def open_storage(url: str | None, data_dir: Path) -> Storage:
     if parts.scheme == "":
         return FolderStorage(Path(url))
     if parts.scheme in SCHEMES:
-        from tonewheel.library.objects import ObjectStorage  # noqa: PLC0415  (it imports this module)
+        from tonewheel.library.objects import ObjectStorage  # noqa: PLC0415  (a folder needs none of it)
 
         return ObjectStorage(open_bucket(url))
     raise InvalidRequest(
