@@ -8,16 +8,43 @@
 #include <sys/auxv.h>
 #endif
 
+#if defined(TW_HAS_X86)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace tonewheel {
 namespace {
+
+#if defined(TW_HAS_X86)
+// AMX: the processor has it (CPUID, leaf 7: tiles and INT8), and the system grants a process its state, which it must ask
+// for once (Linux, arch_prctl, ARCH_REQ_XCOMP_PERM; XTILEDATA is feature 18).
+bool tiles_allowed() {
+#if defined(__linux__)
+    static const bool allowed = [] {
+        unsigned a, b, c, d;
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1) || !(d >> 25 & 1)) return false;
+        return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+    }();
+    return allowed;
+#else
+    return false;
+#endif
+}
+#endif
 
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(TW_HAS_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
+        if (tiles_allowed()) found.push_back(amx_kernels());
         found.push_back(avx512_kernels());
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
         found.push_back(avx2_kernels());
 #elif defined(TW_HAS_NEON)

@@ -62,11 +62,21 @@ struct Sums {
 
 }  // namespace
 
+#if defined(TW_AMX)
+#include "amx.inc"
+#endif
 #include "kernels.inc"
 
 namespace tonewheel {
+#if defined(TW_AMX)
+const Kernels* amx_kernels() {
+    static const Kernels made = table("amx");
+    return &made;
+}
+#else
 const Kernels* avx512_kernels() {
     static const Kernels made = table("avx512-vnni");
     return &made;
 }
+#endif
 }  // namespace tonewheel
