@@ -12,7 +12,9 @@ from tonewheel.settings import weights_dir
 
 # Parameters of all parts: the network, Flan-T5 large's encoder, CLAP, GPT2, the VAE, the vocoder (facts, §7).
 _PUBLISHED = {"audioldm2": 1_100_000_000, "audioldm2-large": 1_500_000_000, "audioldm2-music": 1_100_000_000}
-_BYTES_A_FRAME = 260_000  # of a waveform beside the model, in float32
+# Of a waveform beside the model, in float32, while the VAE decodes it: 143 MiB for 256 frames at the official widths
+# on a CPU (torch 2.13); a step and the vocoder take less.
+_BYTES_A_FRAME = 600_000
 
 
 def memory_bytes(card: Card, request: Audioldm2Request | None) -> int:

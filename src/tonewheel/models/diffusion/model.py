@@ -113,10 +113,14 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
         _quiet()
         try:
             loaded = checkpoint.load(self.place.dtype, lambda part, share: context.progress(part, _LOADED * share))
-            loaded.set_progress_bar_config(disable=True)
-            self.pipeline = self._placed(self.prepared(loaded))
+            self.take(loaded, context)
         except RuntimeError as error:
             raise told(error) from error
+
+    def take(self, loaded: Any, context: RunContext) -> None:
+        """Make a pipeline in main memory ready at `self.place`, and run it once. Raises ModelBroken."""
+        loaded.set_progress_bar_config(disable=True)
+        self.pipeline = self._placed(self.prepared(loaded))
         self.device, self.dtype = str(self.place.device), str(self.place.dtype).removeprefix("torch.")
         self._watched = Watched(self.pipeline, denoiser=self.denoiser, decoders=self.decoders)
         self._free = free_bytes(self.place.device)
