@@ -176,7 +176,7 @@ def _tame(pipeline: Any) -> None:
         for name, tensor in pipeline.vae.decoder.named_parameters():
             if name.endswith("weight_g"):
                 tensor.mul_(0.85)
-        pipeline.vae.decoder.conv2.weight_g.mul_(0.1)
+        pipeline.vae.decoder.conv2.weight_g.mul_(0.04)
 
 
 def _pickled(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from tonewheel.models.base import Card, Family, Model
 from tonewheel.models.diffusion.extra import needing_diffusers
 from tonewheel.models.stable_audio.card import CARDS, third
-from tonewheel.models.stable_audio.memory import memory_bytes
+from tonewheel.models.stable_audio.memory import estimate, memory_bytes
 from tonewheel.models.stable_audio.prompt import from_plan
 from tonewheel.models.stable_audio.request import StableAudioRequest, StableAudioResponse
 
@@ -27,6 +27,7 @@ FAMILY = Family(
     response=StableAudioResponse,
     create=_create,
     memory_bytes=memory_bytes,
+    estimate=estimate,
     max_body_bytes=64 * 1024 * 1024,  # a recording in base64
     from_plan=from_plan,
 )

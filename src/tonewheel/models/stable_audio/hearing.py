@@ -60,7 +60,7 @@ def _heard(file: bytes, name: str) -> NDArray[np.float32]:
 def _length(samples: NDArray[np.float32], name: str, duration_s: float | None, most_s: float) -> float:
     if duration_s is not None:
         return duration_s
-    given_s = samples.shape[1] / SAMPLE_RATE
+    given_s = float(samples.shape[1] / SAMPLE_RATE)
     if not 1.0 <= given_s <= most_s:
         raise InvalidRequest(
             f"{name} lasts {given_s:g} s: 1 to {most_s:g} s can be made; ask for a duration within that", param=name

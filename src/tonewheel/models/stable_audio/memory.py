@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tonewheel.models.base import Card
+from tonewheel.models.base import Card, Estimate
 from tonewheel.models.diffusion.memory import LIBRARIES, bytes_a_number, parameters
 from tonewheel.models.diffusion.recipe import Recipe
 from tonewheel.models.diffusion.speeds import Speeds
@@ -48,6 +48,6 @@ def memory_bytes(card: Card, request: StableAudioRequest | None) -> int:
     return idle if request is None else idle + row_bytes(card, recipe_of(card, request), number)
 
 
-def estimate_s(card: Card, request: StableAudioRequest) -> float | None:
+def estimate(card: Card, request: StableAudioRequest) -> Estimate | None:
     """Seconds on the device where it ran last; None = nothing was measured yet."""
     return Speeds(card.id).estimate(recipe_of(card, request), request.num_waveforms_per_prompt)

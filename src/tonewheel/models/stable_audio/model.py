@@ -71,12 +71,13 @@ class _StableAudio(DiffusionModel[StableAudioRequest]):
     def _decoded(self, pipeline: Any, latents: Tensor, recipe: Recipe, window: int, margin: int) -> list[Tensor]:
         """Row by row: a batch of them would take as many times the memory."""
         samples = round(recipe.duration_s * SAMPLE_RATE)
+        self._watched.decodes = len(latents) * -(-samples // (window * self.hop))
 
         def decode(part: Tensor) -> Tensor:
             sound: Tensor = pipeline.vae.decode(part).sample
             return sound
 
-        return [decoded(decode, row, samples, window=window, margin=margin, hop=self.hop) for row in latents.split(1)]
+        return [decoded(decode, row, samples, window=window, margin=margin, hop=self.hop) for row in latents[:, None]]
 
 
 class StableAudioOpen(_StableAudio):
