@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tonewheel.audio.formats import Format
     from tonewheel.fleet.exchange import Answer
-    from tonewheel.models.base import Card, Family
+    from tonewheel.models.base import Card, Family, ModelRequest
 
 
 def generate(
@@ -73,6 +73,7 @@ def generate(
     from tonewheel.cli.make import slug
     from tonewheel.files import check_target
     from tonewheel.models import registry
+    from tonewheel.models.clock import estimate, takes_force, told_s
 
     family, card = registry.resolve(model)
     more = fields_of(family, fields or ())
@@ -87,15 +88,18 @@ def generate(
         "melody": _encoded(melody),
     }  # fmt: skip
     body = {name: value for name, value in asked.items() if value is not None} | more
-    if force and "force" in family.request.model_fields:
+    if force and takes_force(family):
         body["force"] = True
-    _check(family, card, body)
+    expected = estimate(family, card, _checked(family, card, body))
     names = [str(one) for one in targets]
     if dry_run:
         files = {"continue_from", "melody", *(name for name in more if f"{name}=@" in " ".join(fields or ()))}
         shown = {k: "(a file)" if k in files else v for k, v in body.items()}
         told = {"dry_run": True, "model": card.id, "files": names, "request": shown}
-        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else f"dry run: would write {', '.join(names)}")
+        told |= {} if expected is None else {"expected_s": round(expected.seconds, 1)}
+        takes = "" if expected is None else f", in about {told_s(expected.seconds)}"
+        text = f"dry run: would write {', '.join(names)}{takes}"
+        print(json.dumps(told, indent=2, ensure_ascii=False) if as_json else text)
         return
     chat = Console(stderr=True, quiet=quiet)
     began = time.monotonic()
@@ -111,8 +115,8 @@ def _encoded(path: Path | None) -> str | None:
     return None if path is None else base64.b64encode(load_bytes(path)).decode()
 
 
-def _check(family: Family, card: Card, body: dict[str, Any]) -> None:
-    """What the model cannot take is told before anything is started. Raises InvalidRequest."""
+def _checked(family: Family, card: Card, body: dict[str, Any]) -> ModelRequest:
+    """The request; what the model cannot take is told before anything is started. Raises InvalidRequest."""
     from pydantic import ValidationError
 
     from tonewheel.songs.faults import explain
@@ -126,7 +130,7 @@ def _check(family: Family, card: Card, body: dict[str, Any]) -> None:
     if "melody" in body and "melody" not in card.tasks:
         raise InvalidRequest(f"{card.id} follows no melody: name a model that does with --model", param="melody")
     try:
-        family.request.model_validate(body)
+        return family.request.model_validate(body)
     except ValidationError as error:
         raise explain(error, InvalidRequest, "", tuple(known)) from None
 
@@ -144,7 +148,8 @@ def _made(card: Card, body: dict[str, Any], chosen: Any, chat: Console) -> Answe
 
 
 _DOING = {
-    "load": "loading the model", "text": "reading the prompt", "generate": "generating", "encode": "encoding"
+    "load": "loading the model", "text": "reading the prompt", "generate": "generating", "encode": "encoding",
+    "wait": "waiting", "denoise": "generating", "decode": "decoding",
 }  # fmt: skip
 
 

@@ -19,7 +19,10 @@ from tonewheel.songs.plan import SongPlan
 if TYPE_CHECKING:
     from tonewheel.models.base import Card, Family
 
-_DOING = {"load": "loading the model", "generate": "generating", "encode": "encoding"}
+_DOING = {
+    "load": "loading the model", "generate": "generating", "encode": "encoding", "wait": "waiting",
+    "denoise": "generating", "decode": "decoding",
+}  # fmt: skip
 
 
 def render(plan: SongPlan, model: str, wanted: Wanted) -> None:
@@ -65,12 +68,13 @@ def _made(plan: SongPlan, family: Family, card: Card, song: Path, force: bool, c
     from tonewheel.jobs.packing import tags_for
     from tonewheel.jobs.rendering import RenderRequest
     from tonewheel.jobs.request import song_request
+    from tonewheel.models.clock import takes_force
 
     order = song_request(plan=plan, model=card.id)
     with progress_bar(chat) as show, tempfile.TemporaryDirectory(prefix="tonewheel-song-") as folder:
         renderer = FleetRenderer(Fleet())
         try:
-            options = {"force": True} if force and "force" in family.request.model_fields else {}
+            options = {"force": True} if force and takes_force(family) else {}
             asked = RenderRequest(card.id, plan.duration_s, plan.seed, plan, options=options, scratch=Path(folder))
             rendered = renderer.render(
                 asked, job_id="song", deadline_s=math.inf, cancelled=lambda: False,

@@ -76,6 +76,7 @@ def song(
         given: dict[str, Any] = {"plan": plan.to_dict()} if plan else o.words_from(narrative, file, lyrics, **words)
         if model != "composer":
             given["model"] = model
+            given |= _forced(model, force)
         song_from(url, given, wanted)
         return
     if model != "composer":
@@ -84,3 +85,12 @@ def song(
         render(plan or o.plan_from(narrative, file, lyrics, **words), model, wanted)
         return
     make(plan or o.plan_from(narrative, file, lyrics, **words), wanted)
+
+
+def _forced(model: str, force: bool) -> dict[str, Any]:
+    """The option that says --force to a server's model, where it has one."""
+    from tonewheel.models import registry
+    from tonewheel.models.clock import takes_force
+
+    card = registry.cards().get(model) if force else None
+    return {"options": {"force": True}} if card and takes_force(registry.families()[card.family]) else {}

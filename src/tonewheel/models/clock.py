@@ -38,6 +38,11 @@ def longer_if_forced(deadline_s: float, request: ModelRequest, expected: Estimat
     return max(deadline_s, _MARGIN * expected.seconds + _MARGIN_S)
 
 
+def takes_force(family: Family) -> bool:
+    """Whether its requests can say `force`."""
+    return "force" in family.request.model_fields
+
+
 def told_s(seconds: float) -> str:
     """Such as `40 s`, `12 min`, `3.5 h`."""
     if seconds < 120:
