@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,28 @@ class Idle:
         return count
 
 
-@pytest.fixture
-def idle(house: House, tmp_path: Path) -> Iterator[Idle]:
+@contextmanager
+def doing_nothing(house: House, folder: Path) -> Iterator[Idle]:
     children = Children()
-    scratch = tmp_path / "scratch"
+    scratch = folder / "scratch"
     scratch.mkdir()
-    yield Idle(house, Ears(tmp_path / "marks"), children, scratch)
+    yield Idle(house, Ears(folder / "marks"), children, scratch)
     children.close()
     assert list(scratch.iterdir()) == []
 
 
-def test_songs_nobody_heard_are_found_afterwards(idle: Idle) -> None:
+@pytest.fixture
+def idle(sqlite_house: House, tmp_path: Path) -> Iterator[Idle]:
+    with doing_nothing(sqlite_house, tmp_path) as house:
+        yield house
+
+
+def test_songs_nobody_heard_are_found_afterwards(house: House, tmp_path: Path) -> None:
+    with doing_nothing(house, tmp_path) as idle:
+        _found_afterwards(idle)
+
+
+def _found_afterwards(idle: Idle) -> None:
     idle.song(audio=False)
     old, known = idle.song(), idle.song()
     idle.vectors.put(known, "ears", [0.0, 1.0])
