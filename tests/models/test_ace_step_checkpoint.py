@@ -66,8 +66,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "config missing": (_remove("transformer", "config.json"), ("transformer", "config.json")),
     "tokenizer missing": (_remove("tokenizer", "tokenizer.json"), ("tokenizer",)),
     "cut short": (_cut_short, ("transformer", "cannot be read")),
-    "a tensor missing": (lambda f: strip_tensor(f, "condition_encoder", "null_condition_emb"),
-                         ("condition_encoder", "null_condition_emb", "missing")),
+    "a tensor missing": (lambda f: strip_tensor(f, "condition_encoder", "silence_latent"),
+                         ("condition_encoder", "silence_latent", "missing")),
     "another size": (lambda f: rewrite_config(f, "transformer", intermediate_size=48), ("another shape",)),
     "a base one": (lambda f: rewrite_config(f, "transformer", is_turbo=False, model_version="base"),
                    ("holds a base", "ace-step-base")),
@@ -87,6 +87,19 @@ def test_a_folder_that_is_not_whole_is_told_by_what_is_wrong(
         loaded(folder, tmp_path / "data")
     assert all(word in caught.value.message for word in said), caught.value.message
     assert "\n" not in caught.value.message and str(folder) in caught.value.message
+
+
+def test_what_guidance_needs_may_be_missing_only_where_there_is_none(
+    ace_step_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    for version in ("turbo", "base"):
+        shutil.copytree(ace_step_checkpoint(version), tmp_path / version)
+        strip_tensor(tmp_path / version, "condition_encoder", "null_condition_emb")
+    turbo = loaded(tmp_path / "turbo", tmp_path / "data")
+    assert samples_of(ask(turbo, num_inference_steps=1)).shape == (1, 480_000, 2)
+    turbo.release()
+    with pytest.raises(ModelBroken, match="null_condition_emb"):
+        loaded(tmp_path / "base", tmp_path / "data", "ace-step-base")
 
 
 def test_pickles_are_read_by_permission_only(ace_step_checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tonewheel.models.ace_step.card import CARDS
+from tonewheel.models.ace_step.card import CARDS, MANNERS, version_of
 from tonewheel.models.ace_step.memory import estimate, memory_bytes
 from tonewheel.models.ace_step.plan import from_plan
 from tonewheel.models.ace_step.request import AceStepRequest, AceStepResponse
@@ -14,9 +14,9 @@ from tonewheel.models.diffusion.extra import needing_diffusers
 
 def _create(card: Card) -> Model[Any]:
     with needing_diffusers(card.id):
-        from tonewheel.models.ace_step.model import AceStep  # noqa: PLC0415  (torch comes with it)
+        from tonewheel.models.ace_step.model import AceStep, AceStepTurbo  # noqa: PLC0415  (torch comes with it)
 
-    return AceStep(card)
+    return AceStep(card) if MANNERS[version_of(card.id)].guided else AceStepTurbo(card)
 
 
 FAMILY = Family(

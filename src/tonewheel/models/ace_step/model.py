@@ -51,23 +51,25 @@ def _foreign(folder: Path) -> str | None:
     return None
 
 
+def _layout(*made: str) -> Layout:
+    """`made`: tensors of the condition encoder that need not be there."""
+    parts = (
+        Part("transformer", ("AceStepTransformer1DModel",)),
+        Part("condition_encoder", ("AceStepConditionEncoder",), made=made),
+        Part("text_encoder", ("Qwen3Model",)),
+        Part("vae", ("AutoencoderOobleck",)),
+        Part("audio_tokenizer", ("AceStepAudioTokenizer",), optional=True, network=True),
+        Part("audio_token_detokenizer", ("AceStepAudioTokenDetokenizer",), optional=True, network=True),
+        Part("tokenizer", ("Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast")),
+        Part("scheduler", ("FlowMatchEulerDiscreteScheduler",)),
+    )
+    return Layout("AceStepPipeline", parts, foreign=_foreign)
+
+
 class AceStep(DiffusionModel[AceStepRequest]):
     """A checkpoint and the songs that share its steps."""
 
-    layout = Layout(
-        "AceStepPipeline",
-        (
-            Part("transformer", ("AceStepTransformer1DModel",)),
-            Part("condition_encoder", ("AceStepConditionEncoder",)),
-            Part("text_encoder", ("Qwen3Model",)),
-            Part("vae", ("AutoencoderOobleck",)),
-            Part("audio_tokenizer", ("AceStepAudioTokenizer",), optional=True, network=True),
-            Part("audio_token_detokenizer", ("AceStepAudioTokenDetokenizer",), optional=True, network=True),
-            Part("tokenizer", ("Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizerFast")),
-            Part("scheduler", ("FlowMatchEulerDiscreteScheduler",)),
-        ),
-        foreign=_foreign,
-    )
+    layout = _layout()
     half = torch.bfloat16  # as it was trained; float16 runs over
 
     def load(self, context: RunContext) -> None:
@@ -168,6 +170,19 @@ class AceStep(DiffusionModel[AceStepRequest]):
         lyrics = without_commands(tokenizer, request.lyrics).strip() or _INSTRUMENTAL
         prompt = without_commands(tokenizer, request.prompt).strip()
         return Words(prompt, lyrics, request.language, request.bpm, request.key, meter)
+
+
+class AceStepTurbo(AceStep):
+    """Guidance is in its weights: what stands against the words in guidance is never used and may be left out."""
+
+    layout = _layout(r"^null_condition_emb$")
+
+    def prepared(self, pipeline: Any) -> Any:
+        encoder = pipeline.condition_encoder
+        if encoder.null_condition_emb.is_meta:  # left out; it must be somewhere to go to the device with the others
+            empty = torch.zeros(encoder.null_condition_emb.shape, dtype=pipeline.transformer.dtype)
+            encoder.null_condition_emb = torch.nn.Parameter(empty, requires_grad=False)
+        return super().prepared(pipeline)
 
 
 def _pieces(vae: Any, frames: int) -> int:
