@@ -1,15 +1,25 @@
-"""MusicGen's decoding: our engine beside transformers' `generate`, same sizes, same weights' shapes, one run.
+"""MusicGen's decoding: our engine beside transformers' `generate` and OpenVINO, same sizes, random weights, one run.
 
-Random weights of the real musicgen-small shape (values do not change the speed), classifier-free guidance on,
-top-k 250, fp32 on a CPU, bf16 on a GPU. transformers has its best setting: SDPA attention, inference mode, all
-requests of a row in one batch, `num_beams` 1; a GPU also gets its static cache if it takes it. Both sides take
-turns, each `--repeat` times; medians are shown.
+The real musicgen-small shape (values do not change the speed), classifier-free guidance on, top-k 250, fp32 on a CPU,
+bf16 on a GPU. Who takes part:
+
+    transformers        its best setting: SDPA attention, inference mode, all requests in one batch, `num_beams` 1
+    torch-float32       our engine on plain torch (on a GPU torch-bfloat16, and torch-int8 if asked for)
+    openvino-int8 …     the same step as an OpenVINO model (`openvino_step.py`); where it is installed
+    native-int8 …       our engine on the native kernels; where they are installed
+
+All take turns, each `--repeat` times; medians are shown, each row as soon as it is there. A frame is a step of all
+requests; 50 are a second of music, so that RTF is its time by 20 ms. "x floor" is a step's time by that of reading its
+weights once (`bandwidth.py`); "outside" the share of the time not spent in the native call.
 
 "arriving" rows: requests come at random times (Poisson) while others run. The engine takes each at the next frame;
 transformers' `generate` can take none into a running batch, so it is given the better of two ways: one after
 another, or all that wait as one batch whenever it is free.
 
     python bench/musicgen.py [--quick] [--json] [--size small|medium|large] [--requests 1,2,4,8,16]
+    python bench/musicgen.py --precision float32,int8,int4            # a CPU: everybody (pip install openvino)
+    python bench/musicgen.py --precision int8,int4 --only native,openvino --requests 1,4 --no-arriving
+    python bench/musicgen.py --end-to-end 30 --precision int8,int4    # text to samples; writes 2.4 GB of random weights
     python bench/musicgen.py --device cuda --requests 1,8,32          # on a GPU
     python bench/musicgen.py --size tiny --trace 100                  # 100 requests of 2-30 s at random times
 """
@@ -18,192 +28,203 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import random
 import resource
 import statistics
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import psutil
 import torch
 
-from report import Row, arguments, lower_is_better, median, show
-from tonewheel.engine import Engine, GenerationRequest, Sampling
+from bandwidth import seconds_to_read
+from musicgen_end_to_end import end_to_end
+from musicgen_models import SAMPLING, SHAPES, TEXT_TOKENS, our_decoder
+from musicgen_sides import OpenVino, Ours, Side, Transformers
+from openvino_step import missing
+from report import Column, Growing, Row, arguments, lower_is_better, median
+from tonewheel.engine import Engine, GenerationRequest
+from tonewheel.engine.kernels import PlainKernels, best_kernels
+from tonewheel.engine.kernels.choice import native_or_why
+from tonewheel.engine.kernels.offer import Precision
 from tonewheel.errors import Cancelled
-from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenDecoder, MusicgenPrompt
+from tonewheel.models.musicgen.decoder import MusicgenPrompt
 
-SHAPES = {
-    "small": DecoderShape(24, 1024, 16, 2048, 4, 1, "gelu", 768, 2048),
-    "medium": DecoderShape(48, 1536, 24, 2048, 4, 1, "gelu", 768, 2048),
-    "large": DecoderShape(48, 2048, 32, 2048, 4, 1, "gelu", 768, 2048),
-    "tiny": DecoderShape(2, 64, 4, 256, 4, 1, "gelu", 32, 2048),  # to try the program out
-}
-TEXT_TOKENS = 16
-SAMPLING = Sampling(guidance_scale=3.0, top_k=250)
+COLUMNS = [
+    Column("ms a frame", "ms", 1), Column("frames/s", "frames_per_s", 1), Column("RTF", "rtf", 2),
+    Column("x transformers", "x_transformers", 2), Column("x OpenVINO", "x_openvino", 2),
+    Column("x floor", "x_floor", 2), Column("outside", "outside", 3),
+]  # fmt: skip
 
 
 def more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SHAPES, default="small")
     parser.add_argument("--requests", default="1,2,4,8,16", help="how many at once, comma-separated")
+    parser.add_argument("--precision", help="of ours and OpenVINO, comma-separated: float32, int8, int4")
+    parser.add_argument("--only", default="", help="who takes part, comma-separated beginnings: native,openvino-int8")
+    parser.add_argument("--skip", default="", help="who does not, likewise")
+    parser.add_argument("--arriving", help="whose rows of requests that arrive; default native-float32, or else torch")
+    parser.add_argument("--no-arriving", action="store_true", help="leave out all but the table of requests at once")
     parser.add_argument("--frames", type=int, help="frames of a request (50 are a second)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--threads", type=int, help="of torch, for both sides")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="of transformers and plain torch")
+    parser.add_argument("--threads", type=int, help="of everybody")
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--trace", type=int, metavar="N", help="only: N requests of 2-30 s at random times, 8 slots")
-    parser.add_argument("--only-ours", action="store_true", help="leave transformers out")
+    parser.add_argument("--end-to-end", type=float, metavar="S", help="only: S seconds of music, text to samples")
+    parser.add_argument("--folder", type=Path, help="where --end-to-end keeps its random checkpoint for the next time")
 
 
 class Bench:
-    """Both models, loaded once."""
+    """Everybody who takes part, loaded once."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.shape = SHAPES[args.size]
         self.device = torch.device(args.device)
-        kind = args.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
-        self.dtype: torch.dtype = getattr(torch, kind)
+        on_cpu = self.device.type == "cpu"
+        self.dtype: torch.dtype = getattr(torch, args.dtype or ("float32" if on_cpu else "bfloat16"))
         self.frames: int = args.frames or (12 if args.quick else 50)
         self.repeat: int = args.repeat or (1 if args.quick else 3)
-        self.ours = our_decoder(self.shape, self.device, self.dtype)
-        self.theirs = None if args.only_ours or args.trace else their_model(self.shape, self.device, self.dtype)
-        self.text = torch.randn(TEXT_TOKENS, self.shape.text_width, device=self.device, dtype=self.dtype)
-        self.engines: dict[int, Engine] = {}
+        self.quick: bool = args.quick
+        self.missing: list[str] = []
+        chosen: str = args.precision or ("float32" if on_cpu else "bfloat16")
+        self.precisions = names(chosen)
+        self._only, self._skip = names(args.only), names(args.skip)
+        if args.trace and not args.only:
+            self._only = ["torch"]
+        self.sides = list(self._sides())
+        if not self.sides:
+            raise SystemExit("nobody takes part: --only and --skip leave none (--help lists them)")
+        self.theirs = next((s for s in self.sides if isinstance(s, Transformers)), None)
+        self.ours = [s for s in self.sides if isinstance(s, Ours)]
 
-    def engine(self, slots: int) -> Engine:
-        """One at a time, of as many slots as requests."""
-        if slots not in self.engines:
-            for old in self.engines.values():
-                old.close()
-            self.engines = {slots: Engine(self.ours, slots)}
-            self.run_ours(slots, 3)  # warm: buffers, captured graphs
-        return self.engines[slots]
+    def _sides(self) -> Iterator[Side]:
+        shape, device, dtype = self.shape, self.device, self.dtype
+        plain = str(dtype).removeprefix("torch.")
+        if self._wanted("transformers"):
+            yield Transformers(shape, device, dtype)
+        if self._wanted(f"torch-{plain}"):
+            yield Ours(shape, device, dtype, PlainKernels(known(plain)), "torch")
+        if device.type != "cpu":
+            for precision in self.precisions:
+                if precision != plain and self._wanted(f"torch-{precision}"):
+                    yield Ours(shape, device, dtype, best_kernels(device, known(precision)), "torch")
+            return
+        for precision in self.precisions:  # OpenVINO in float32 too, where it is asked for by name
+            named = f"openvino-{precision}"
+            if self._wanted(named) and (precision != "float32" or named in self._only):
+                if why := missing():
+                    self.missing.append(f"{named}: {why}")
+                else:
+                    yield OpenVino(shape, precision, torch.get_num_threads(), self.quick)
+        found, why = native_or_why()
+        for precision in self.precisions:
+            if self._wanted(f"native-{precision}"):
+                if found:
+                    yield Ours(shape, device, dtype, best_kernels(device, known(precision)), "native")
+                else:
+                    self.missing.append(f"native-{precision}: the kernels are {why}")
 
-    def request(self, frames: int, seed: int) -> GenerationRequest:
-        return GenerationRequest(MusicgenPrompt(text=self.text), frames, replace(SAMPLING, seed=seed))
-
-    def run_ours(self, count: int, frames: int) -> float:
-        """Seconds for `count` requests at once."""
-        engine = self.engine(count)
-        began = time.perf_counter()
-        running = [engine.submit(self.request(frames, n)) for n in range(count)]
-        for sequence in running:
-            sequence.result()
-        return time.perf_counter() - began
-
-    def run_theirs(self, count: int, frames: int) -> float:
-        """Seconds of one `generate` over a batch of `count` (with a text encoder of one layer: next to nothing)."""
-        assert self.theirs is not None
-        ones = torch.ones(count, TEXT_TOKENS, dtype=torch.int64, device=self.device)
-        began = time.perf_counter()
-        with torch.inference_mode():
-            self.theirs.generate(
-                input_ids=ones + 1, attention_mask=ones, do_sample=True, top_k=SAMPLING.top_k, guidance_scale=3.0,
-                max_new_tokens=frames + 3,
-            )  # fmt: skip
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-
-def our_decoder(shape: DecoderShape, device: torch.device, dtype: torch.dtype) -> MusicgenDecoder:
-    """Our decoder with random weights."""
-    w, v, f = shape.width, shape.vocabulary, 4 * shape.width
-    sizes = {
-        "embed_tokens": (v + 1, w),
-        "lm_heads": (v, w),
-        "fc1": (f, w),
-        "fc2": (w, f),
-        "enc_to_dec": (w, shape.text_width),
-    }
-
-    def weights(name: str) -> torch.Tensor:
-        if name.endswith("bias"):
-            return torch.zeros(w, device=device, dtype=dtype)
-        if "norm" in name:
-            return torch.ones(w, device=device, dtype=dtype)
-        size = next((s for part, s in sizes.items() if part in name), (w, w))
-        return (torch.randn(size, device=device) * 0.02).to(dtype)
-
-    with torch.inference_mode():
-        return MusicgenDecoder(shape, weights, device=device, dtype=dtype)
+    def _wanted(self, name: str) -> bool:
+        wanted = (not self._only or name.startswith(tuple(self._only))) and not name.startswith(tuple(self._skip))
+        if wanted:
+            progress(f"loading {name}")
+        return wanted
 
 
-def their_model(shape: DecoderShape, device: torch.device, dtype: torch.dtype) -> Any:
-    """transformers' model of the same shape, random weights; the audio codec's decoding is left out on both sides."""
-    from transformers import (  # noqa: PLC0415
-        EncodecConfig,
-        MusicgenConfig,
-        MusicgenDecoderConfig,
-        MusicgenForConditionalGeneration,
-        T5Config,
-    )
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
-    text = T5Config(d_model=shape.text_width, num_layers=1, num_heads=12, d_ff=64, vocab_size=64)
-    decoder = MusicgenDecoderConfig(
-        vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, ffn_dim=4 * shape.width, num_codebooks=shape.codebooks,
-        pad_token_id=shape.vocabulary, bos_token_id=shape.vocabulary, activation_function="gelu",
-    )  # fmt: skip
-    codec = EncodecConfig(sampling_rate=32000, codebook_size=shape.vocabulary, num_filters=2, hidden_size=16)
-    config = MusicgenConfig(text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict())
-    with torch.device(device):
-        made = MusicgenForConditionalGeneration(config)
-    model: Any = made.to(dtype).eval()
-    model.generation_config.decoder_start_token_id = shape.vocabulary
-    model.generation_config.pad_token_id = shape.vocabulary
-    model.generation_config.bos_token_id = shape.vocabulary
-    silent = torch.zeros(1, 1, 1)
-    model.audio_encoder.decode = lambda *_args, **_kwargs: argparse.Namespace(audio_values=silent)
-    return model
+
+def known(precision: str) -> Precision:
+    one: Precision
+    for one in ("float32", "bfloat16", "float16", "int8", "int4"):
+        if one == precision:
+            return one
+    raise SystemExit(f"--precision: {precision} is not one of float32, bfloat16, float16, int8, int4")
+
+
+def progress(text: str) -> None:
+    print(f"  … {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def at_once(bench: Bench, count: int) -> list[Row]:
-    """ms a step and frames a second with `count` requests from the start."""
-    steps = bench.frames + 3
-    bench.engine(count)
-    ours, theirs = taking_turns(
-        bench,
-        lambda: bench.run_ours(count, bench.frames) / steps,
-        lambda: bench.run_theirs(count, bench.frames) / steps,
-    )
-    return [
-        lower_is_better(f"{count} at once, a frame of all", 1e3 * ours, theirs and 1e3 * theirs, "ms"),
-        higher_is_better(f"{count} at once", count / ours, theirs and count / theirs, "frames/s"),
-    ]
+def at_once(bench: Bench, count: int, table: Growing) -> None:
+    """A block: `count` requests from the start, a row for everybody."""
+    times: dict[str, list[float]] = {side.id: [] for side in bench.sides}
+    shares: dict[str, list[float]] = {side.id: [] for side in bench.sides}
+    for turn in range(bench.repeat):
+        for side in bench.sides:
+            side.warm(count, bench.frames)
+            times[side.id].append(side.run(count, bench.frames) / (bench.frames + 3))
+            if (share := side.outside()) is not None:
+                shares[side.id].append(share)
+            progress(f"{count} at once, turn {turn + 1}: {side.name} {1e3 * times[side.id][-1]:.1f} ms a frame")
+    floors = {s.bytes: floor(bench, s.bytes) for s in bench.sides if s.bytes}
+    step = {name: median(all_times) for name, all_times in times.items()}
+    table.head(f"{count} request{'s' * (count > 1)} at once")
+    for side in bench.sides:
+        mine = step[side.id]
+        theirs, openvino = step.get("transformers"), step.get(f"openvino-{side.precision}")
+        table.side(
+            f"{count} at once", side.name,
+            {
+                "ms": 1e3 * mine, "frames_per_s": count / mine, "rtf": 50 * mine,
+                "x_transformers": theirs and theirs / mine,
+                "x_openvino": openvino and openvino / mine,
+                "x_floor": mine / floors[side.bytes] if side.bytes else None,
+                "outside": median(shares[side.id]) if shares[side.id] else None,
+            },
+        )  # fmt: skip
+        side.rest()
+    for size, took in floors.items():
+        table.side(
+            f"{count} at once", f"reading {size / 1e6:,.0f} MB", {"ms": 1e3 * took, "gb_per_s": size / took / 1e9}
+        )
 
 
-def arriving(bench: Bench, count: int) -> Row:
+def floor(bench: Bench, count: int) -> float:
+    """Seconds to read so many bytes once, as fast as this machine does it now."""
+    return seconds_to_read(count, torch.get_num_threads(), bench.device, 0.5 if bench.quick else 2.0)
+
+
+def arriving(bench: Bench, side: Ours, count: int) -> Row:
     """Frames a second from the first arrival to the last frame."""
     dice = random.Random(count)
-    alone = bench.run_ours(1, bench.frames)
-    bench.engine(count)
+    side.warm(1, bench.frames)
+    alone = side.run(1, bench.frames)
     gaps = [0.0, *(dice.expovariate(2 / alone) for _ in range(count - 1))]  # on average two come while one is made
     lengths = [dice.randint(bench.frames // 2, bench.frames * 3 // 2) for _ in range(count)]
     total = sum(lengths)
+    ways = [False, True]  # transformers: one by one, all that wait together
 
     def ours() -> float:
-        engine = bench.engine(count)
+        side.warm(count, max(lengths))
+        engine = side.engine(count)
         began = time.perf_counter()
         running = []
         for n, (gap, frames) in enumerate(zip(gaps, lengths, strict=True)):
             time.sleep(gap)
-            running.append(engine.submit(bench.request(frames, n)))
+            running.append(engine.submit(side.request(frames, n)))
         for sequence in running:
             sequence.result()
         return time.perf_counter() - began
 
     def theirs() -> float:
-        return min(queued(bench, gaps, lengths, together) for together in (False, True))
+        times = {together: queued(bench, gaps, lengths, together) for together in ways}
+        ways[:] = [min(times, key=lambda way: times[way])]  # which is better is known after the first turn
+        return min(times.values())
 
     our_time, their_time = taking_turns(bench, ours, theirs)
-    return higher_is_better(f"{count} arriving", total / our_time, their_time and total / their_time, "frames/s")
+    side.rest()
+    name = f"{count} arriving, {side.name}"
+    return higher_is_better(name, total / our_time, their_time and total / their_time, "frames/s")
 
 
 def queued(bench: Bench, gaps: list[float], lengths: list[int], together: bool) -> float:
@@ -219,6 +240,7 @@ def queued(bench: Bench, gaps: list[float], lengths: list[int], together: bool) 
                 waiting.append(frames)
                 came.notify()
 
+    assert bench.theirs is not None
     began = time.perf_counter()
     threading.Thread(target=arrive, daemon=True).start()
     served = 0
@@ -226,63 +248,50 @@ def queued(bench: Bench, gaps: list[float], lengths: list[int], together: bool) 
         with came:
             came.wait_for(lambda: bool(waiting))
             batch, waiting[:] = (waiting[:], []) if together else (waiting[:1], waiting[1:])
-        bench.run_theirs(len(batch), max(batch))
+        bench.theirs.run(len(batch), max(batch))
         served += len(batch)
     return time.perf_counter() - began
 
 
-def first_audio(bench: Bench) -> Row:
+def first_audio(bench: Bench) -> Iterator[Row]:
     """From submit until codes of the first second are there; theirs has them when all is done."""
     frames = max(bench.frames, 50)
+    theirs = None if bench.theirs is None else bench.theirs.run(1, frames * 2)
+    for side in bench.ours:
+        times = []
+        for _ in range(bench.repeat):
+            side.warm(1, frames * 2)
+            began = time.perf_counter()
+            sequence = side.engine(1).submit(side.request(frames * 2, 0))
+            sequence.wait(min(50, frames))
+            times.append(time.perf_counter() - began)
+            sequence.cancel()
+        side.rest()
+        yield lower_is_better(f"first second of {frames * 2 / 50:g} s, {side.name}", median(times), theirs, "s")
 
-    def ours() -> float:
-        began = time.perf_counter()
-        sequence = bench.engine(1).submit(bench.request(frames * 2, 0))
-        sequence.wait(min(50, frames))
-        took = time.perf_counter() - began
-        sequence.cancel()
-        return took
 
-    ours_s, theirs_s = taking_turns(bench, ours, lambda: bench.run_theirs(1, frames * 2))
-    return lower_is_better(f"first second of {frames * 2 / 50:g} s", ours_s, theirs_s, "s")
-
-
-def python_share(bench: Bench) -> Row:
+def python_share(bench: Bench, side: Ours) -> Row:
     """Time of a step that is not arithmetic: the same number of layers and calls on matrices of next to no size."""
     slim = replace(bench.shape, width=16, heads=1, vocabulary=16, text_width=16)
-    with Engine(our_decoder(slim, bench.device, bench.dtype), 1) as engine:
+    with Engine(our_decoder(slim, bench.device, bench.dtype, side.kernels), 1) as engine:
         prompt = MusicgenPrompt(text=torch.randn(TEXT_TOKENS, 16, device=bench.device, dtype=bench.dtype))
         request = GenerationRequest(prompt, 60, SAMPLING)
         engine.submit(request).result()
         began = time.perf_counter()
         engine.submit(request).result()
         slim_step = (time.perf_counter() - began) / 63
-    whole = statistics.median(bench.run_ours(1, bench.frames) / (bench.frames + 3) for _ in range(bench.repeat))
-    return Row("not arithmetic, share of a step", round(slim_step / whole, 3), None, "", None)
-
-
-def floor(bench: Bench) -> Row:
-    """ms to read all weights of a step once, at the bandwidth this device shows now, beside our step."""
-    s = bench.shape
-    count = s.layers * 14 * s.width**2 + s.codebooks * s.vocabulary * s.width
-    block = torch.ones(count, device=bench.device, dtype=bench.dtype)
-    times = []
-    for _ in range(7):
-        began = time.perf_counter()
-        block.sum()
-        if bench.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    del block
-    step = statistics.median(bench.run_ours(1, bench.frames) / (bench.frames + 3) for _ in range(bench.repeat))
-    return lower_is_better("floor (theirs): reading the weights once", 1e3 * step, 1e3 * median(times), "ms")
+    side.warm(1, bench.frames)
+    whole = statistics.median(side.run(1, bench.frames) / (bench.frames + 3) for _ in range(bench.repeat))
+    side.rest()
+    return Row(f"not arithmetic, share of a step, {side.name}", round(slim_step / whole, 3), None, "", None)
 
 
 def trace(bench: Bench, count: int) -> list[Row]:
     """Random arrivals, lengths and settings; a tenth is cancelled on its way. Fails when a length is not exact."""
     dice = random.Random(1)
-    engine = Engine(bench.ours, 8)
-    warm = engine.submit(bench.request(1500, 0))  # the longest: the cache has its size
+    side = bench.ours[0]
+    engine = Engine(side.decoder, 8)
+    warm = engine.submit(side.request(1500, 0))  # the longest: the cache has its size
     warm.result()
     step_s = (time.monotonic() - warm.submitted_at) / 1503
     before, peak, freed = psutil.Process().memory_info().rss, 0, []
@@ -291,7 +300,7 @@ def trace(bench: Bench, count: int) -> list[Row]:
         time.sleep(dice.expovariate(1 / (step_s * 800 / 7)))  # about seven at work on average
         settings = replace(SAMPLING, seed=n, top_k=dice.choice([0, 50, 250]), top_p=dice.choice([0.9, 1.0]),
                            guidance_scale=dice.choice([1.0, 3.0, 15.0]))  # fmt: skip
-        request = replace(bench.request(50 * dice.randint(2, 30), n), sampling=settings)
+        request = replace(side.request(50 * dice.randint(2, 30), n), sampling=settings)
         running.append(engine.submit(request))
         if dice.random() < 0.1:
             running[-1].wait(20)
@@ -341,36 +350,59 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    if args.end_to_end:
+        precisions = names(args.precision or "int8")
+        end_to_end(args.end_to_end, precisions, torch.get_num_threads(), args.json, args.size, args.folder)
+        return
+    table = Growing(COLUMNS, args.json)
     counts = [1, 4] if args.quick and args.requests == "1,2,4,8,16" else [int(n) for n in args.requests.split(",")]
     bench = Bench(args)
-    rows: list[Row] = []
+    for line in bench.missing:
+        table.note(f"left out: {line}")
     if args.trace:
-        show(trace(bench, args.trace), args.json, [f"musicgen-{args.size}, {bench.dtype}, {bench.device}, 8 slots"])
+        table.rows(f"{bench.ours[0].name}, 8 slots")
+        for row in trace(bench, args.trace):
+            table.row(row)
+        table.end([f"musicgen-{args.size}, {bench.dtype}, {bench.device}, 8 slots"])
         return
     for count in counts:
-        rows += at_once(bench, count)
-    for count in counts:
-        if count >= 4:
-            rows.append(arriving(bench, count))
-    rows.append(first_audio(bench))
-    rows.append(python_share(bench))
-    rows.append(floor(bench))
-    for engine in bench.engines.values():
-        engine.close()
+        at_once(bench, count, table)
+    if not args.no_arriving and bench.ours:
+        table.rows("against transformers")
+        some = [s for s in bench.ours if s.id.startswith(tuple(names(args.arriving or "native-float32")))]
+        for side in some or bench.ours[:1]:
+            for count in counts:
+                if count >= 4:
+                    table.row(arriving(bench, side, count))
+        for row in first_audio(bench):
+            table.row(row)
+        for side in bench.ours:
+            if side.id.startswith("torch"):
+                table.row(python_share(bench, side))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if bench.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
-    rows.append(Row("peak memory, both models" if bench.theirs else "peak memory", round(peak), None, "MiB", None))
-    notes = [
-        f"musicgen-{args.size}, {bench.dtype}, {bench.device}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {bench.frames} frames a request, medians of {bench.repeat}"
-    ]
-    if bench.theirs is not None:
-        import transformers  # noqa: PLC0415
+    table.end([*notes(bench, args.size), f"peak memory, all of them together: {peak:,.0f} MiB"])
 
-        notes.append(f"theirs: transformers {transformers.__version__}, generate(), SDPA attention")
-    gc.collect()
-    show(rows, args.json, notes)
+
+def notes(bench: Bench, size: str) -> list[str]:
+    told = [
+        f"musicgen-{size}, {bench.dtype}, {bench.device}, torch {torch.__version__}, {torch.get_num_threads()} "
+        f"threads, {bench.frames} frames a request, medians of {bench.repeat}"
+    ]
+    for side in bench.sides:
+        if isinstance(side, Transformers):
+            import transformers  # noqa: PLC0415
+
+            told.append(f"transformers {transformers.__version__}, generate(), SDPA attention")
+        elif isinstance(side, OpenVino):
+            told.append(
+                f"OpenVINO {side.version}: {side.settings}; unconditional rows skip cross-attention, as ours do; "
+                f"logits of a small shape differ by {side.difference:.2g} from plain torch"
+            )
+        elif isinstance(side, Ours):
+            told.append(f"{side.name}: {side.kernels.name}, {(side.bytes or 0) / 1e6:,.0f} MB of weights a step")
+    return told + [f"left out: {line}" for line in bench.missing]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ around ours: the same sampler, guidance, delay pattern.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from itertools import product
@@ -286,7 +287,7 @@ def difference(settings: Settings, threads: int = 1, requests: int = 2, steps: i
         right = ours.step(tokens).reshape(2 * requests, shape.codebooks, -1)
         wrong += float((theirs.step(tokens, step) - right).square().sum())
         size += float(right.square().sum())
-    found = (wrong / size) ** 0.5
+    found = math.sqrt(wrong / size)
     if not found < _BOUNDS[settings.precision]:
         raise SystemExit(f"OpenVINO's step is not the same model: logits differ by {found:.2g} ({settings})")
     return found
