@@ -173,6 +173,14 @@ def test_the_time_left_comes_from_what_was_measured(served: House) -> None:
         served.store.cancel(job_id)
 
 
+def test_what_a_job_was_reckoned_to_take_is_told_until_it_tells_itself(any_house: House) -> None:
+    first = any_house.store.submit(song_request(prompt="x", model="fake", duration_s=10), expected_s=600.0)
+    second = any_house.store.submit(song_request(prompt="x", model="fake", duration_s=10))
+    etas = [any_house.store.get(job.id).eta_s for job in (first, second)]
+    assert etas[0] is not None and etas[1] is not None
+    assert 600 <= etas[0] < 620 and etas[0] < etas[1]
+
+
 # ── stopping ──
 
 

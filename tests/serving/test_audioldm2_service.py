@@ -292,8 +292,11 @@ def test_generate_is_refused_without_force_before_anything_is_started(
     settings.cache_clear()
     record_consent(registry.card("audioldm2"))
     clock(tmp_path, 60.0)
+    asked = ("generate", "a drum", "--model", "audioldm2", "--duration", "1", "-o", str(tmp_path / "x.wav"))
     try:
-        ran = tonewheel("generate", "a drum", "--model", "audioldm2", "--duration", "1", "-o", str(tmp_path / "x.wav"))
+        told = tonewheel(*asked, "--dry-run", "--set", "num_inference_steps=10")
+        assert told.code == 0 and "in about 10 min" in told.out
+        ran = tonewheel(*asked)
     finally:
         settings.cache_clear()
     assert ran.code == 2
