@@ -231,6 +231,27 @@ def test_where_memory_is_short_a_round_is_halved() -> None:
         assert [len(call) for call in k.calls] == [3, 1, 2, 1, 1]
 
 
+@pytest.mark.parametrize("what", ["most", "decode_s"])
+def test_a_fault_in_between_is_told_and_ends_nothing(what: str) -> None:
+    faults = [ValueError("cannot be reckoned")]
+
+    def reckoned(*_: object) -> int:
+        if faults:
+            raise faults.pop()
+        return 4
+
+    k = Kitchen()
+    k.rounds.close()
+    options: dict[str, Any] = {"most": lambda _recipe: 4} | {what: reckoned}
+    rounds: Rounds[str, str] = Rounds(k.render, **options)
+    try:
+        with pytest.raises(ValueError, match="cannot be reckoned"):
+            rounds.run(TEN, ["a"], RunContext())
+        assert rounds.run(TEN, ["b"], RunContext()) == ["B"]
+    finally:
+        rounds.close()
+
+
 def test_who_still_waits_when_it_is_closed_is_told() -> None:
     k = Kitchen()
     held = threading.Event()

@@ -209,14 +209,25 @@ class Rounds(Generic[RowT, Out]):
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                entries = self._take()
-                self._current = entries
+                entries = self._current = self._taken()
             if entries:
-                self._do(entries)
+                try:
+                    self._do(entries)
+                except Exception as error:  # of our own: whoever waits hears of it, and the thread goes on
+                    self._fail(entries, error)
             with self._changed:
                 self._current = []
                 self._changed.notify_all()
             del entries
+
+    def _taken(self) -> list[_Entry[RowT, Out]]:
+        """`_take`, whose faults are everybody's who waits."""
+        try:
+            return self._take()
+        except Exception as error:
+            waiting, self._waiting = self._waiting, deque()
+            self._fail([(order, 0) for order in waiting], error)
+            return []
 
     def _take(self) -> list[_Entry[RowT, Out]]:
         """The next round: rows of all who wait with the recipe of the first, in the order they came."""
