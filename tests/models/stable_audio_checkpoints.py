@@ -3,8 +3,9 @@
     folder = make(tmp_path / "open", RECIPES["open"])      some 1 MB, half a second
 
 Written by diffusers' own `save_pretrained`: the folders of stable-audio-open-1.0, and those that diffusers'
-converter writes for Stable Audio 3 (distilled and base). The raw layout of Stability's own code is a few tensors
-under its names: it is recognised, never loaded. Same recipe, same bytes.
+converter writes for Stable Audio 3 (distilled and base); those with pickles also in the words of older libraries.
+The raw layout of Stability's own code is a few tensors under its names: it is recognised, never loaded. Same recipe,
+same bytes.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def make(folder: Path, recipe: Recipe) -> Path:
     pipeline.save_pretrained(folder, safe_serialization=recipe.weights == "safetensors")
     if recipe.weights == "bin":
         _pickled(folder)
+        _aged(folder)
     return folder
 
 
@@ -189,3 +191,21 @@ def _pickled(folder: Path) -> None:
     left = [str(path) for path in folder.rglob("*.safetensors")]
     if left:
         raise AssertionError(f"not pickled: {left}")
+
+
+def _aged(folder: Path) -> None:
+    """The words of transformers 4, in which the official files are written; and in the folder of Open 1.0 Stability's
+    own files stand beside."""
+    index = folder / "model_index.json"
+    index.write_text(
+        index.read_text().replace('5Tokenizer"', '5TokenizerFast"').replace('aTokenizer"', 'aTokenizerFast"')
+    )
+    config = folder / "text_encoder" / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps(told | {"torch_dtype": told.pop("dtype", None) or "float32"}, indent=2))
+    words = folder / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(words.read_text())
+    words.write_text(json.dumps(told | {"tokenizer_class": f"{told['tokenizer_class']}Fast"}, indent=2))
+    marks = {name: told[name] for name in ("eos_token", "pad_token", "unk_token")}
+    (folder / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(marks))
+    make_raw(folder, "open" if "StableAudioPipeline" in index.read_text() else "sa3")

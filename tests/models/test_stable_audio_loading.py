@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stable_audio_checkpoints import OPEN_FRAMES, OPEN_HOP, RATE, make_raw
-from stable_audio_loaded import Loaded, ask, file_of, loaded, recording, waveforms
+from stable_audio_loaded import Loaded, ask, file_of, loaded, recording
 
 from tonewheel.errors import InvalidRequest, ModelBroken, OutOfMemory, UnknownName, UnreadableAudio
 from tonewheel.models import registry
@@ -203,9 +202,6 @@ def test_open_is_held_to_the_47_seconds_of_its_contract(stable_audio_checkpoint:
         model.validate(StableAudioRequest(prompt="rain", duration=47))
         with pytest.raises(InvalidRequest, match="1 to 47 s"):
             model.validate(StableAudioRequest(prompt="rain", duration=47.01))
-        # The whole length, over the seam of two windows.
-        (samples,) = waveforms(ask(model, duration=47.0))
-        assert len(samples) == 47 * RATE and float(np.abs(samples[-RATE:]).max()) > 0.01
     finally:
         model.release()
 
