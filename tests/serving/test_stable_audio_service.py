@@ -89,6 +89,7 @@ def test_the_same_request_and_seed_give_the_same_bytes_with_their_licence_in_the
     ("fields", "param"),
     [
         ({"prompt": None}, "prompt"),
+        ({"prompt": " "}, "prompt"),
         ({"prompt": "x" * 100_000}, "prompt"),
         ({"duration": 0}, "duration"),
         ({"duration": 0.99}, "duration"),

@@ -14,11 +14,11 @@ MAX_PROMPT = 10_000  # characters; what the text encoders read is far less, and 
 def _worded(value: str) -> str:
     value = value.strip()
     if not value:
-        raise ValueError("is empty: say in a few words what it is to sound like")
+        raise ValueError("prompt is empty: say in a few words what it is to sound like")
     return value
 
 
-Prompt = Annotated[str, AfterValidator(_worded), Field(max_length=MAX_PROMPT)]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_worded)]
 
 
 class DiffusionRequest(ModelRequest):
