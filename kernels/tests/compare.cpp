@@ -1,0 +1,192 @@
+// Holds every instruction set of a build to the portable one, and the portable products to double precision. It needs no
+// Python, so that it runs under an emulator of another processor; README.md has the commands.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "choice.hpp"
+#include "stack.hpp"
+
+using namespace tonewheel;
+
+namespace {
+
+std::mt19937 dice(1);
+int faults = 0;
+
+std::vector<float> drawn(size_t n, float size = 1) {
+    std::normal_distribution<float> normal(0, size);
+    std::vector<float> made(n);
+    for (float& x : made) x = normal(dice);
+    return made;
+}
+
+const Kernels* named(const std::string& name) {
+    setenv("TONEWHEEL_KERNELS_CPU", name.c_str(), 1);
+    return chosen_kernels();
+}
+
+// `allowed`: of the size of the largest value, or of `sizes`, one for each.
+void hold(const char* what, const Kernels* k, const std::vector<float>& ours, const std::vector<float>& theirs,
+          float allowed, const std::vector<float>& sizes = {}) {
+    float most = 1e-30f;
+    for (float x : theirs) most = std::fmax(most, std::fabs(x));
+    for (size_t i = 0; i < ours.size(); i++) {
+        const float off = std::fabs(ours[i] - theirs[i]);
+        if (off <= allowed * (sizes.empty() ? most : sizes[i]) || (std::isnan(ours[i]) && std::isnan(theirs[i])))
+            continue;
+        std::printf("%s, %s: value %zu is %.9g, not %.9g\n", k->name, what, i, double(ours[i]), double(theirs[i]));
+        faults++;
+        return;
+    }
+}
+
+struct Quantised {
+    std::vector<int8_t> values;
+    std::vector<float> scales;
+    std::vector<int32_t> sums;
+    Rows rows(int count) const { return {values.data(), scales.data(), sums.data(), count}; }
+};
+
+Quantised quantised(const Kernels* k, const Weights& w, const std::vector<float>& x, int count) {
+    const size_t width = size_t(w.groups) * w.group;
+    Quantised q{std::vector<int8_t>(count * width), std::vector<float>(size_t(count) * w.groups),
+                std::vector<int32_t>(size_t(count) * w.groups)};
+    for (int r = 0; r < count; r++)
+        k->quantise(&x[size_t(r) * w.inputs], w.inputs, w.group, w.groups, &q.values[r * width],
+                    &q.scales[size_t(r) * w.groups], &q.sums[size_t(r) * w.groups]);
+    return q;
+}
+
+std::vector<float> multiplied(const Kernels* k, const Weights& w, const std::vector<float>& x, int count) {
+    std::vector<float> y(size_t(count) * w.outputs, 0.5f);  // what is there is added to
+    if (w.bits == 32) {
+        k->multiply_floats(w, x.data(), count, 0, w.blocks(), y.data(), w.outputs, true);
+    } else {
+        const Quantised q = quantised(k, w, x, count);
+        k->multiply(w, q.rows(count), 0, w.blocks(), y.data(), w.outputs, true);
+    }
+    return y;
+}
+
+void compare_products(const Kernels* k, const Kernels* portable, Crew& crew) {
+    for (int bits : {4, 8, 32}) {
+        for (int group : {32, 96, 128}) {
+            for (int count : {1, 2, 3, 4, 5, 7, 8, 9, 17, 64}) {
+                const int outputs = 1 + int(dice() % 70), inputs = 1 + int(dice() % 300);
+                const auto from = drawn(size_t(outputs) * inputs), bias = drawn(outputs);
+                const auto x = drawn(size_t(count) * inputs, 3);
+                const Weight weight(crew, from.data(), inputs, outputs, inputs, bits, group, bias.data());
+                const Weights& w = weight.view();
+                std::vector<float> row(inputs), sizes, exact;
+                const Quantised q = bits == 32 ? Quantised{} : quantised(portable, w, x, count);
+                for (int r = 0; r < count; r++) {
+                    for (int n = 0; n < outputs; n++) {
+                        weight.row(n, row.data());
+                        double sum = 0.5 + bias[n], size = std::fabs(sum);
+                        for (int i = 0; i < inputs; i++) {
+                            const double value =
+                                bits == 32 ? x[size_t(r) * inputs + i]
+                                           : double(q.values[(size_t(r) * w.groups + i / group) * group + i % group]) *
+                                                 q.scales[size_t(r) * w.groups + i / group];
+                            sum += value * row[i];
+                            size += std::fabs(value * row[i]);
+                        }
+                        exact.push_back(float(sum));
+                        sizes.push_back(float(size));
+                    }
+                }
+                const auto theirs = multiplied(portable, w, x, count), ours = multiplied(k, w, x, count);
+                hold("products by hand", portable, theirs, exact, 2e-6f, sizes);
+                hold("products", k, ours, theirs, 1e-6f, sizes);
+                if (bits != 32) {
+                    const Quantised own = quantised(k, w, x, count);
+                    if (own.values != q.values || own.sums != q.sums || own.scales != q.scales) {
+                        std::printf("%s: rows are rounded otherwise\n", k->name);
+                        faults++;
+                    }
+                }
+                for (int r = 0; r < count; r++) {  // alone: the same bits
+                    const std::vector<float> one(x.begin() + long(r) * inputs, x.begin() + long(r + 1) * inputs);
+                    const auto alone = multiplied(k, w, one, 1);
+                    if (std::memcmp(alone.data(), &ours[size_t(r) * outputs], alone.size() * 4)) {
+                        std::printf("%s: a row alone differs from the same among %d\n", k->name, count);
+                        faults++;
+                    }
+                }
+            }
+        }
+    }
+}
+
+void compare_rest(const Kernels* k, const Kernels* portable) {
+    for (int n : {1, 3, 15, 16, 17, 64, 333}) {
+        const auto x = drawn(n, 4), weight = drawn(n), bias = drawn(n);
+        std::vector<float> a(n), b(n);
+        k->layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, n, a.data());
+        portable->layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, n, b.data());
+        hold("layer_norm", k, a, b, 2e-6f);
+        k->rms_norm(x.data(), weight.data(), 1e-5f, n, a.data());
+        portable->rms_norm(x.data(), weight.data(), 1e-5f, n, b.data());
+        hold("rms_norm", k, a, b, 2e-6f);
+        for (Activation kind : {Activation::gelu, Activation::gelu_tanh, Activation::relu}) {
+            a = b = x;
+            a[0] = b[0] = n > 3 ? std::nanf("") : -100;
+            k->activate(kind, a.data(), n);
+            portable->activate(kind, b.data(), n);
+            hold("activate", k, a, b, 1e-6f);
+        }
+        k->gate(x.data(), bias.data(), n, a.data());
+        portable->gate(x.data(), bias.data(), n, b.data());
+        hold("gate", k, a, b, 1e-6f);
+        auto wide = x;
+        const float odd[] = {0, -0.0f, 1e-8f, 3e-8f, 6.1e-5f, 65504, 65519, 65520, -1e9f, INFINITY, 1.00048828125f};
+        for (int i = 0; i < n && i < 11; i++) wide[i] = odd[i];
+        std::vector<uint16_t> ha(n), hb(n);
+        k->to_half(wide.data(), n, ha.data());
+        portable->to_half(wide.data(), n, hb.data());
+        if (ha != hb) std::printf("%s: halves are rounded otherwise\n", k->name), faults++;
+    }
+    for (int size : {5, 8, 20, 64, 128}) {
+        for (int positions : {1, 2, 7, 15, 16, 17, 31, 33, 70}) {
+            for (bool half : {false, true}) {
+                const int queries = 1 + positions % 3;
+                const auto query = drawn(size_t(queries) * size), keys = drawn(size_t(positions) * size),
+                           values = drawn(size_t(positions) * size);
+                std::vector<uint16_t> half_keys(keys.size()), half_values(keys.size());
+                portable->to_half(keys.data(), int(keys.size()), half_keys.data());
+                portable->to_half(values.data(), int(keys.size()), half_values.data());
+                const void *from = half ? (const void*)half_keys.data() : keys.data(),
+                           *what = half ? (const void*)half_values.data() : values.data();
+                std::vector<float> a(query.size()), b(query.size()), scores(size_t(queries) * 80);
+                k->attend(query.data(), queries, size, from, what, half, positions, size, 0.3f, scores.data(), a.data(),
+                          size);
+                portable->attend(query.data(), queries, size, from, what, half, positions, size, 0.3f, scores.data(),
+                                 b.data(), size);
+                hold("attend", k, a, b, 2e-6f);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+int main() {
+    unsetenv("TONEWHEEL_KERNELS_CPU");
+    std::printf("chosen: %s\n", chosen_kernels()->name);
+    Crew crew(2);
+    const Kernels* portable = named("portable");
+    for (const std::string& name : available_kernels()) {
+        const Kernels* k = named(name);
+        const int before = faults;
+        compare_products(k, portable, crew);
+        compare_rest(k, portable);
+        std::printf("%s: %s\n", k->name, faults == before ? "as portable" : "WRONG");
+    }
+    return faults ? 1 : 0;
+}
