@@ -93,4 +93,5 @@ def test_a_real_model_gets_them_and_writes_every_piece(
     assert first.shape == second.shape == (480_000, 2) and np.abs(first - second).max() > 0.01
     seeds = [read_tags(tmp_path / name).extra["tonewheel_seed"] for name in told["files"]]
     assert seeds[0] == "3" != seeds[1]
-    assert read_tags(tmp_path / "x-2.flac").license == "MIT"
+    tags = read_tags(tmp_path / "x-2.flac")
+    assert (tags.license, tags.bpm, tags.lyrics) == ("MIT", 92.0, "[Verse]\nrain on the roof")

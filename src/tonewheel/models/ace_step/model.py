@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tonewheel.audio.incoming import Limits, decode
+from tonewheel.audio.tags import Tags
 from tonewheel.errors import InvalidRequest, ModelBroken
 from tonewheel.models.ace_step import memory
 from tonewheel.models.ace_step.card import MANNERS, SAMPLE_RATE, version_of
@@ -163,6 +164,9 @@ class AceStep(DiffusionModel[AceStepRequest]):
             "lyrics": request.lyrics, "task": request.task, "shift": shift_of(self.card, request), "bpm": request.bpm,
             "key": request.key, "time_signature": request.time_signature, "language": request.language,
         }  # fmt: skip
+
+    def tagged(self, request: AceStepRequest, tags: Tags) -> Tags:
+        return replace(tags, lyrics=request.lyrics or None, bpm=request.bpm, key=request.key)
 
     def _words(self, request: AceStepRequest) -> Words:
         tokenizer = self.pipeline.tokenizer

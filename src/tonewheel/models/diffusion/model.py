@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 import torch
 
+from tonewheel.audio.tags import Tags
 from tonewheel.errors import ModelBroken, OutOfMemory
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.diffusion.checkpoint import Checkpoint, Layout
@@ -98,9 +99,9 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
         """Further fields of the answer."""
         return {}
 
-    def tag_fields(self, request: RequestT) -> dict[str, str]:
-        """Further tags of the files."""
-        return {}
+    def tagged(self, request: RequestT, tags: Tags) -> Tags:
+        """The tags of a file with what a family knows beside (lyrics, tempo)."""
+        return tags
 
     # ── the four verbs ──
 
@@ -234,7 +235,7 @@ class DiffusionModel(Model[RequestT], Generic[RequestT]):
             samples, turned_down = limited(checked(found, recipe.duration_s, rate, channels, name))
             if turned_down:
                 notes.append(f"{name} was turned down: its peak was above full scale")
-            tags = tags_of(self.card, prompt, negative, seed, self.tag_fields(request))
+            tags = self.tagged(request, tags_of(self.card, prompt, negative, seed))
             audios.append(Audio(samples, rate, tags=tags))
         if self.place.note:
             notes.append(self.place.note)

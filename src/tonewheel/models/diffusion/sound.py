@@ -52,7 +52,7 @@ def limited(samples: Samples) -> tuple[Samples, bool]:
     return (samples / np.float32(peak), True) if peak > 1 else (samples, False)
 
 
-def tags_of(card: Card, prompt: str, negative_prompt: str, seed: int, more: dict[str, str] | None = None) -> Tags:
+def tags_of(card: Card, prompt: str, negative_prompt: str, seed: int) -> Tags:
     extra = {
         "tonewheel_model": card.id,
         "tonewheel_prompt": prompt,
@@ -63,5 +63,5 @@ def tags_of(card: Card, prompt: str, negative_prompt: str, seed: int, more: dict
         extra["tonewheel_negative_prompt"] = negative_prompt
     return Tags(
         title=" ".join(prompt.split())[:80] or card.title, license=card.weight_license,
-        comment=f"Made by Tonewheel {__version__} with {card.id}", extra=extra | (more or {}),
+        comment=f"Made by Tonewheel {__version__} with {card.id}", extra=extra,
     )  # fmt: skip
