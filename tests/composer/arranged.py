@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 
+from tonewheel.composer.arrange import arrange
 from tonewheel.composer.score import Note, Score
 from tonewheel.songs.plan import Section, SongPlan
 from tonewheel.styles.library import styles
@@ -54,6 +56,16 @@ def plan_for(
         "sections": sections, "seed": seed,
     }  # fmt: skip
     return SongPlan(**(fields | changes))  # type: ignore[arg-type]
+
+
+def score_for(name: str, *, duration_s: float = 60, seed: int = 1) -> Score:
+    """The score of that plan: a pure function of it, so it is made once for all who look at it."""
+    return _score(name, duration_s, seed)
+
+
+@cache
+def _score(name: str, duration_s: float, seed: int) -> Score:
+    return arrange(plan_for(name, duration_s=duration_s, seed=seed))
 
 
 def _filled(bars: int) -> Iterator[tuple[str, float, int]]:

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-from arranged import ALL_STYLES, CHORUS, VERSE, in_key_share, notes_of, pitched, plan_for, style, within
+from arranged import ALL_STYLES, CHORUS, VERSE, in_key_share, notes_of, pitched, plan_for, score_for, style, within
 
 from tonewheel.composer.arrange import arrange, style_for
 from tonewheel.composer.genre import _KIN
@@ -67,8 +67,7 @@ def test_the_planned_key_is_heard(name: str, duration_s: float, seed: int) -> No
 
 @pytest.mark.parametrize("name", ALL_STYLES)
 def test_sections_are_whole_bars_in_the_plans_order(name: str) -> None:
-    plan = plan_for(name, duration_s=90)
-    score = arrange(plan)
+    plan, score = plan_for(name, duration_s=90), score_for(name, duration_s=90)
     assert [s.id for s in score.sections] == [s.id for s in plan.sections]
     assert score.sections[0].start == 0
     for a, b in pairwise(score.sections):
@@ -81,7 +80,7 @@ def test_sections_are_whole_bars_in_the_plans_order(name: str) -> None:
 @pytest.mark.parametrize("name", ALL_STYLES)
 def test_the_last_bar_rings_out(name: str) -> None:
     """Something is struck on the last downbeat, and nothing after it."""
-    score = arrange(plan_for(name))
+    score = score_for(name)
     last_bar = score.duration_s / score.quarter_s - score.quarters_per_bar
     starts = [n.start for p in score.parts for n in p.notes if n.start > last_bar - 0.2]
     assert starts
@@ -94,7 +93,7 @@ def test_the_last_bar_rings_out(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL_STYLES)
 def test_the_chorus_is_denser_louder_and_brighter_than_the_verse(name: str) -> None:
-    score = arrange(plan_for(name, duration_s=120, seed=4))
+    score = score_for(name, duration_s=120, seed=4)
     notes = [n for p in score.parts for n in p.notes if p.role != "effects"]
     per_quarter = {}
     for role in ("verse", "chorus"):
@@ -112,7 +111,7 @@ def _at(points: tuple[tuple[float, float], ...], quarter: float) -> float:
 
 @pytest.mark.parametrize("name", ALL_STYLES)
 def test_curves_rise_in_time_and_stay_in_range(name: str) -> None:
-    score = arrange(plan_for(name, duration_s=120))
+    score = score_for(name, duration_s=120)
     for part in score.parts:
         for points, low, high in ((part.brightness, 0, 1), (part.level, -3, 3)):
             assert all(a[0] < b[0] for a, b in pairwise(points))
@@ -121,7 +120,7 @@ def test_curves_rise_in_time_and_stay_in_range(name: str) -> None:
 
 def test_a_long_chorus_is_not_the_same_loop_twice() -> None:
     for name in ALL_STYLES:
-        score = arrange(plan_for(name, duration_s=120, seed=7))
+        score = score_for(name, duration_s=120, seed=4)
         section = next(
             (s for s in score.sections if s.role == "chorus" and s.quarters == 8 * score.quarters_per_bar), None
         )
@@ -212,7 +211,7 @@ def test_a_role_the_style_lacks_gets_a_part() -> None:
 def test_without_instrumentation_the_styles_own_band_plays() -> None:
     for name in ALL_STYLES:
         own = {style(name).bass.instrument, style(name).melody.instrument, *(c.instrument for c in style(name).comps)}
-        played = {p.instrument for p in arrange(plan_for(name, duration_s=180)).parts}
+        played = {p.instrument for p in score_for(name, duration_s=180).parts}
         assert len(own & played) >= min(3, len(own)), name
 
 

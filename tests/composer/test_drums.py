@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from arranged import ALL_STYLES, notes_of, plan_for, style
+from arranged import ALL_STYLES, notes_of, plan_for, score_for, style
 
 from tonewheel.composer.arrange import arrange
 from tonewheel.composer.grid import Grid
@@ -30,7 +30,7 @@ def bar_of(score: Score, bar: int) -> Counter[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", DRUMMED)
 def test_a_song_has_many_different_bars_of_drums(name: str) -> None:
-    score = arrange(plan_for(name, duration_s=150, seed=2))
+    score = score_for(name, duration_s=150, seed=2)
     bars = [
         frozenset(bar_of(score, b)) for b in range(round(score.duration_s / score.quarter_s / score.quarters_per_bar))
     ]
@@ -44,7 +44,7 @@ def test_seams_have_fills(name: str) -> None:
     """The last bar before a new section mostly differs from the bars before it."""
     different = total = 0
     for seed in range(4):
-        score = arrange(plan_for(name, duration_s=150, seed=seed))
+        score = score_for(name, duration_s=150, seed=seed)
         for s in score.sections[:-1]:
             last = round((s.start + s.quarters) / score.quarters_per_bar) - 1
             if s.quarters < 4 * score.quarters_per_bar or not bar_of(score, last - 2):
@@ -57,7 +57,7 @@ def test_seams_have_fills(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRUMMED)
 def test_velocities_are_not_a_machine_gun(name: str) -> None:
-    score = arrange(plan_for(name, duration_s=60))
+    score = score_for(name, duration_s=60)
     drums = notes_of(score, "drums")
     for key, count in Counter(n.pitch for n in drums).items():
         if count > 20:
@@ -68,7 +68,7 @@ def test_a_loud_section_is_entered_with_a_crash() -> None:
     for name in DRUMMED:
         drums = style(name).drums
         assert drums
-        score = arrange(plan_for(name, duration_s=120))
+        score = score_for(name, duration_s=120)
         entries = [s.start for s in score.sections if s.role == "chorus" and s.energy >= 0.6]
         crashes = [n.start for n in notes_of(score, "drums") if n.pitch == CRASH]
         for entry in entries:
@@ -77,7 +77,7 @@ def test_a_loud_section_is_entered_with_a_crash() -> None:
 
 @pytest.mark.parametrize("name", RISING)
 def test_a_riser_ends_on_the_downbeat_it_leads_to(name: str) -> None:
-    score = arrange(plan_for(name, duration_s=120))
+    score = score_for(name, duration_s=120)
     riser = next(p for p in score.parts if p.instrument == "riser")
     starts = {s.start for s in score.sections if s.role != "intro"}
     assert riser.role == "effects"
@@ -91,7 +91,7 @@ def test_some_lifts_hold_their_breath() -> None:
     """In some songs kick and bass are silent right before a chorus, in others not."""
     held = []
     for seed in range(12):
-        score = arrange(plan_for("house", duration_s=120, seed=seed))
+        score = score_for("house", duration_s=120, seed=seed)
         chorus = next(s for s in score.sections if s.role == "chorus")
         window = [
             n for n in notes_of(score, "drums") if n.pitch == 36 and chorus.start - 1.9 < n.start < chorus.start - 0.1
@@ -102,9 +102,7 @@ def test_some_lifts_hold_their_breath() -> None:
 
 def test_drums_only_use_keys_that_kits_know() -> None:
     for name in DRUMMED:
-        assert {n.pitch for n in notes_of(arrange(plan_for(name, duration_s=150)), "drums")} <= set(
-            DRUM_VOICES.values()
-        )
+        assert {n.pitch for n in notes_of(score_for(name, duration_s=150), "drums")} <= set(DRUM_VOICES.values())
 
 
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +124,7 @@ def test_swung_styles_swing_and_straight_ones_do_not() -> None:
         of = style(name)
         if of.swing_steps != 16:
             continue
-        score = arrange(plan_for(name, duration_s=90, seed=1))
+        score = score_for(name, duration_s=90, seed=1)
         late = [(n.start % 0.5) / 0.5 for n in notes_of(score, "drums") if 0.12 < n.start % 0.5 < 0.44]
         if len(late) > 30:
             assert np.median(late) == pytest.approx(of.swing, abs=0.06), name

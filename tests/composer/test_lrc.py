@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from arranged import plan_for
+from arranged import plan_for, score_for
 
 from tonewheel.composer.arrange import arrange
 from tonewheel.composer.lrc import to_lrc
@@ -44,7 +44,7 @@ def test_an_instrumental_has_headers_only() -> None:
 
 
 def test_minutes_go_on_counting() -> None:
-    score = arrange(plan_for("folk", duration_s=600))
+    score = score_for("folk", duration_s=600)
     text = to_lrc(score)
     assert "[length:10:00]" in text
     assert re.search(r"^\[09:", text, re.MULTILINE) or re.search(r"^\[08:", text, re.MULTILINE)

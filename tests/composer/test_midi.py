@@ -7,7 +7,7 @@ from io import BytesIO
 
 import mido
 import pytest
-from arranged import ALL_STYLES, notes_of, plan_for
+from arranged import ALL_STYLES, notes_of, plan_for, score_for
 
 from tonewheel.composer.arrange import arrange
 from tonewheel.composer.midi import PPQ, key_signature, to_midi
@@ -31,7 +31,7 @@ def timed(track: mido.MidiTrack) -> list[tuple[int, mido.Message]]:
 
 @pytest.mark.parametrize("name", ALL_STYLES)
 def test_a_file_holds_every_note_with_its_part_and_instrument(name: str) -> None:
-    score = arrange(plan_for(name))
+    score = score_for(name)
     file = read(score)
     assert (file.type, file.ticks_per_beat) == (1, 480)
     assert [t.name for t in file.tracks] == [score.title, *(p.id for p in score.parts)]
@@ -47,7 +47,7 @@ def test_a_file_holds_every_note_with_its_part_and_instrument(name: str) -> None
 
 
 def test_no_note_is_cut_by_the_end_of_the_one_before() -> None:
-    score = arrange(plan_for("house", duration_s=60))
+    score = score_for("house", duration_s=60)
     for track in read(score).tracks[1:]:
         sounding: set[int] = set()
         for _, m in timed(track):
@@ -71,7 +71,7 @@ def test_the_conductor_has_tempo_metre_key_and_sections() -> None:
 
 
 def test_lyrics_ride_on_the_tune() -> None:
-    score = arrange(plan_for("folk", duration_s=90))
+    score = score_for("folk", duration_s=90)
     tracks = {t.name: t for t in read(score).tracks}
     sung = [(t, m.text) for t, m in timed(tracks["melody"]) if m.type == "lyrics"]
     assert [t for t, _ in sung] == [round(s.start * PPQ) for s in score.syllables]
@@ -99,7 +99,7 @@ def test_every_key_has_a_signature_that_midi_knows(mode: str) -> None:
 
 
 def test_more_parts_than_channels_share_them() -> None:
-    score = arrange(plan_for("synth-pop"))
+    score = score_for("synth-pop")
     note = notes_of(score, "bass")[0]
     names = [i for i in INSTRUMENTS.values() if i.family not in ("drums", "effects")]
     many = tuple(Part(f"p{n}", "chords", info.id, (note,), PartMix()) for n, info in enumerate(names))
@@ -110,7 +110,7 @@ def test_more_parts_than_channels_share_them() -> None:
 
 
 def test_words_without_a_singer_still_have_times() -> None:
-    score = arrange(plan_for("folk"))
+    score = score_for("folk")
     silent = replace(score, parts=tuple(p for p in score.parts if p.role != "melody"))
     track = next(t for t in read(silent).tracks if t.name == "lyrics")
     assert sum(m.type == "lyrics" for m in track) == len(score.syllables)
