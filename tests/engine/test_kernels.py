@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,3 +230,13 @@ def test_the_portable_kernels_are_always_there_and_the_best_come_first() -> None
     names = native.available()
     assert names[-1] == "portable" and len(set(names)) == len(names)
     assert not {"avx512-vnni", "avx2"} <= set(names) or names.index("avx512-vnni") < names.index("avx2")
+
+
+def test_the_stubs_name_what_is_there_and_nothing_else() -> None:
+    stubs = Path(__file__).parents[2] / "kernels/tonewheel_kernels/_native.pyi"
+    for node in ast.parse(stubs.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            assert callable(getattr(native, node.name))
+        elif isinstance(node, ast.ClassDef):
+            told = {part.name for part in node.body if isinstance(part, ast.FunctionDef)} - {"__init__"}
+            assert {name for name in vars(getattr(native, node.name)) if not name.startswith("_")} == told

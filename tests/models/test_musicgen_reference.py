@@ -31,6 +31,7 @@ def loaded(musicgen_checkpoint: Callable[[str], Path]) -> Iterator[Load]:
     models: dict[str, Musicgen] = {}
     patch = pytest.MonkeyPatch()
     patch.setenv("TONEWHEEL_PICKLED_MODELS", ",".join(CARDS.values()))
+    patch.setenv("TONEWHEEL_MUSICGEN_DTYPE", "float32")  # what transformers computes in, native kernels or not
     settings.cache_clear()
 
     def load(name: str) -> Musicgen:

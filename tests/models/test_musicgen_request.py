@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,20 @@ from tonewheel.models.musicgen.memory import memory_bytes
 from tonewheel.models.musicgen.prompt import from_plan
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.windows import Window, frames_of, samples_of, windows
+from tonewheel.settings import settings
 from tonewheel.songs import make_plan, plan_request
 from tonewheel.songs.plan import MAX_SEED
 
 GB = 1e9
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a CPU with native kernels it would be int8."""
+    monkeypatch.setenv("TONEWHEEL_MUSICGEN_DTYPE", "float32")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
 
 
 def test_the_contracts_defaults_are_kept() -> None:
@@ -124,6 +135,7 @@ def test_work_that_takes_longer_than_it_plays_has_the_time() -> None:
     assert deadline_seconds("composer", 30) == 180
 
 
+@pytest.mark.usefixtures("float32")
 def test_memory_grows_with_what_is_asked() -> None:
     small, large = registry.card("musicgen-small"), registry.card("musicgen-large")
     idle = memory_bytes(small, None)
@@ -135,12 +147,14 @@ def test_memory_grows_with_what_is_asked() -> None:
     assert memory_bytes(small, MusicgenRequest(duration=30, num_variations=4)) > 3 * (long - idle) + idle
 
 
+@pytest.mark.usefixtures("float32")
 def test_every_model_says_what_it_takes() -> None:
     needs = {c.id: memory_bytes(c, MusicgenRequest()) for c in registry.families()["musicgen"].cards}
     assert needs["musicgen-melody-large"] > needs["musicgen-medium"] > needs["musicgen-melody"] > 6 * GB
     assert all(needs[i.replace("stereo-", "")] == n for i, n in needs.items())
 
 
+@pytest.mark.usefixtures("float32")
 def test_memory_is_that_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"model_type": "musicgen", "torch_dtype": "float16", "decoder": {"num_hidden_layers": 2, "hidden_size": 8}}
     (tmp_path / "config.json").write_text(json.dumps(config))
