@@ -92,7 +92,8 @@ def write(folder: Path, size: str) -> None:
     codec = EncodecConfig(  # that of facebook/encodec_32khz
         target_bandwidths=[2.2], sampling_rate=32_000, audio_channels=1, normalize=False,
         num_filters=8 if little else 64, upsampling_ratios=[8, 5, 4, 4], codebook_size=shape.vocabulary,
-        codebook_dim=128, hidden_size=128, num_lstm_layers=2, num_residual_layers=1, use_causal_conv=False, use_conv_shortcut=False,
+        codebook_dim=128, hidden_size=128, num_lstm_layers=2, num_residual_layers=1,
+        use_causal_conv=False, use_conv_shortcut=False,
     )  # fmt: skip
     decoder = MusicgenDecoderConfig(
         vocab_size=shape.vocabulary, hidden_size=shape.width, num_hidden_layers=shape.layers,
