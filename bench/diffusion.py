@@ -50,9 +50,10 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds, and bytes at the peak."""
+    """Seconds, seconds of processors, and bytes at the peak."""
 
     seconds: float
+    work: float
     peak: float
 
 
@@ -101,6 +102,10 @@ class Bench:
         for thread in threads:
             thread.join()
 
+    def in_turn(self, side: Callable[[int, int], None]) -> None:
+        for number in range(AT_ONCE):
+            side(number, self.steps)
+
     def theirs(self, seed: int, steps: int) -> None:
         """By hand, as diffusers has it."""
         with torch.no_grad():
@@ -117,8 +122,8 @@ class Bench:
             "ours, few": lambda: self.ours(0, few),
             "theirs, few": lambda: self.theirs(0, few),
             "ours at once": lambda: self.ours_at_once(self.steps),
-            "ours in turn": lambda: [self.ours(n, self.steps) for n in range(AT_ONCE)] and None,
-            "theirs in turn": lambda: [self.theirs(n, self.steps) for n in range(AT_ONCE)] and None,
+            "ours in turn": lambda: self.in_turn(self.ours),
+            "theirs in turn": lambda: self.in_turn(self.theirs),
         }
         with _without_hooks(self.bare):
             self.theirs(0, few)  # what is prepared at the first call is nobody's
@@ -142,8 +147,21 @@ class Bench:
             Row(f"{self.name}: steps a second", round(ours, 3), round(theirs, 3), "1/s", round(ours / theirs, 3)),
             lower_is_better(f"{several}, theirs in turn", at_once, seconds["theirs in turn"], "s"),
             lower_is_better(f"{several}, ours in turn", at_once, seconds["ours in turn"], "s"),
+            *self.of_processors({name: median([m.work for m in all_]) for name, all_ in taken.items()}),
             lower_is_better(f"{self.name}: peak of one request", peak["ours"], peak["theirs"], "GB"),
             lower_is_better(f"{several}: peak", peak["ours at once"], peak["theirs in turn"], "GB"),
+        ]
+
+    def of_processors(self, work: dict[str, float]) -> list[Row]:
+        """On a CPU: seconds of its own, which other programs on the machine do not lengthen much."""
+        if self.device.type != "cpu":
+            return []
+        what = f"{self.name}: processor time"
+        return [
+            lower_is_better(f"{what}, one request", work["ours"], work["theirs"], "s"),
+            lower_is_better(
+                f"{what}, {AT_ONCE} at once, ours in turn", work["ours at once"], work["ours in turn"], "s"
+            ),
         ]
 
     def note(self, rows: list[Row]) -> list[str]:
@@ -157,14 +175,20 @@ class Bench:
 def _without_hooks(pipeline: Any) -> Iterator[None]:
     """Our hooks sit on the modules that both sides share: the bare pipeline runs without them."""
     modules = [m for part in pipeline.components.values() if isinstance(part, torch.nn.Module) for m in part.modules()]
-    taken = [(hooks, dict(hooks)) for m in modules for hooks in (m._forward_pre_hooks, m._forward_hooks) if hooks]
-    for hooks, _ in taken:
-        hooks.clear()
+    kinds: list[dict[int, Any]] = [kind for m in modules for kind in (m._forward_pre_hooks, m._forward_hooks)]
+    kept = [(kind, dict(kind)) for kind in kinds if any(map(_ours, kind.values()))]
+    for kind, before in kept:
+        for key in [key for key, hook in before.items() if _ours(hook)]:
+            del kind[key]
     try:
         yield
     finally:
-        for hooks, kept in taken:
-            hooks.update(kept)
+        for kind, before in kept:
+            kind.update(before)
+
+
+def _ours(hook: object) -> bool:
+    return type(getattr(hook, "__self__", None)).__module__.startswith("tonewheel.")
 
 
 def measured(call: Callable[[], None], device: torch.device) -> Measured:
@@ -174,13 +198,13 @@ def measured(call: Callable[[], None], device: torch.device) -> Measured:
         torch.cuda.reset_peak_memory_stats()
     else:
         _forget_peak()
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     call()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
+    seconds, work = time.perf_counter() - began, time.process_time() - worked
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident_peak()
-    return Measured(seconds, float(peak))
+    return Measured(seconds, work, float(peak))
 
 
 def _forget_peak() -> None:
