@@ -67,7 +67,11 @@ class Sampler:
     def guide(self, conditional: torch.Tensor, unconditional: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Classifier-free guidance: u + scale (c - u), [B, K, V]. Exactly c where both are one row."""
         scale = self.scale[slots][:, None, None]
-        return torch.where(scale == 1, conditional, unconditional + scale * (conditional - unconditional))
+        plain = scale == 1
+        guided = (conditional - unconditional).mul_(scale).add_(unconditional)
+        if self._keeps and not plain.any():
+            return guided
+        return torch.where(plain, conditional, guided)
 
     def draw(
         self, logits: torch.Tensor, slots: torch.Tensor, steps: torch.Tensor, codebooks: torch.Tensor, need: Need
@@ -75,7 +79,8 @@ class Sampler:
         """Tokens [B, K] of logits [B, K, V] (float32; -inf = not allowed) at `steps` [B] for `codebooks` [K]."""
         if not need.drawn:
             return logits.argmax(-1)
-        scaled = logits / self.temperature[slots][:, None, None]
+        temperature = self.temperature[slots][:, None, None]
+        scaled = logits if self._keeps and bool((temperature == 1).all()) else logits / temperature
         # Likeliest first, always: the order of the sums below must not depend on what neighbours want. Nor on how torch
         # breaks ties, which half precision is full of: of equal ones the first counts as a trace likelier.
         tokens, traces = self._ranks(scaled.shape[-1])

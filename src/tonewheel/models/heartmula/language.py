@@ -107,8 +107,6 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
 
         self._heads = [kernels.linear(f"audio_head.{n}", partial(head, n)) for n in range(shape.codebooks - 1)]
         self._offsets = torch.arange(shape.codebooks, device=device) * shape.audio_vocabulary
-        ids = torch.arange(shape.audio_vocabulary, device=device)
-        self._forbidden = (ids >= CODES) & (ids != END)
         self._prompts: dict[int, torch.Tensor] = {}  # slot → what its conditional branch begins with [n, width]
         self._guided: dict[int, bool] = {}
         self._begins = torch.empty(0, back.width, device=device, dtype=dtype)  # [rows, width] input of the first step
@@ -262,5 +260,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         return embedding(codes[:, 0] + codebook * self.shape.audio_vocabulary, self._codes)[batch.owner]
 
     def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        """Codes of the codebook and the end, nothing else."""
-        return logits.masked_fill(self._forbidden, -torch.inf)
+        """Codes of the codebook and the end, nothing else; in place: there are thousands of them."""
+        logits[..., CODES:END] = -torch.inf
+        logits[..., END + 1 :] = -torch.inf
+        return logits
