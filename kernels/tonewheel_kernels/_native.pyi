@@ -1,4 +1,4 @@
-"""What `src/module.cpp` offers. Arrays are whatever speaks DLPack: torch tensors, NumPy arrays; on the CPU, without gaps.
+"""What `src/module.cpp` offers. Arrays are whatever speaks DLPack (torch tensors, NumPy arrays), on the CPU and whole.
 
 Wrong shapes and types raise ValueError or TypeError, rows and positions outside a cache IndexError."""
 
