@@ -19,17 +19,11 @@ from tonewheel.audio.tags import Tags
 from tonewheel.errors import InvalidRequest, ModelBroken
 from tonewheel.models.ace_step import memory
 from tonewheel.models.ace_step.card import MANNERS, SAMPLE_RATE, version_of
+from tonewheel.models.ace_step.measure import MAX_LYRIC_TOKENS, Measure
 from tonewheel.models.ace_step.prepared import Prepared, Words
 from tonewheel.models.ace_step.recipe import HOP, frames_of, manner_of, recipe_of, shift_of
 from tonewheel.models.ace_step.request import MAX_DURATION_S, MIN_DURATION_S, AceStepRequest
-from tonewheel.models.ace_step.together import (
-    MAX_LYRIC_TOKENS,
-    Together,
-    lyric_tokens,
-    noise,
-    without_commands,
-    words_that_fit,
-)
+from tonewheel.models.ace_step.together import Together, noise
 from tonewheel.models.base import RunContext
 from tonewheel.models.diffusion.checkpoint import Layout, Part
 from tonewheel.models.diffusion.memory import config_of
@@ -87,7 +81,7 @@ class AceStep(DiffusionModel[AceStepRequest]):
     def prepared(self, pipeline: Any) -> Any:
         pipeline.vae.enable_slicing()  # a song decodes as it would alone
         pipeline.vae.enable_tiling()  # above 20 s in pieces: memory does not grow with the length
-        self._together = Together(pipeline)
+        self._together, self._measure = Together(pipeline), Measure(pipeline)
         return pipeline
 
     def validate(self, request: AceStepRequest) -> AceStepRequest:
@@ -104,12 +98,12 @@ class AceStep(DiffusionModel[AceStepRequest]):
             prepared = replace(prepared, reference=_heard(request.reference_audio, _REFERENCE, "reference_audio"))
         words = prepared.words
         assert words is not None
-        sung, task = lyric_tokens(self.pipeline, words), request.task
+        sung = self._measure.lyrics(words)
         if sung > MAX_LYRIC_TOKENS:
             raise InvalidRequest(
                 f"lyrics: they take {sung} tokens and the model reads {MAX_LYRIC_TOKENS}: shorten them", param="lyrics"
             )
-        fitting, left_out = words_that_fit(self.pipeline, words, task)
+        fitting, left_out = self._measure.fitting(words, request.task)
         return super().validate(request.with_prepared(replace(prepared, words=fitting, left_out=left_out)))
 
     def recipe(self, request: AceStepRequest) -> Recipe:
@@ -169,10 +163,9 @@ class AceStep(DiffusionModel[AceStepRequest]):
         return replace(tags, lyrics=request.lyrics or None, bpm=request.bpm, key=request.key)
 
     def _words(self, request: AceStepRequest) -> Words:
-        tokenizer = self.pipeline.tokenizer
         meter = request.time_signature.partition("/")[0] if request.time_signature else None
-        lyrics = without_commands(tokenizer, request.lyrics).strip() or _INSTRUMENTAL
-        prompt = without_commands(tokenizer, request.prompt).strip()
+        lyrics = self._measure.without_commands(request.lyrics) or _INSTRUMENTAL
+        prompt = self._measure.without_commands(request.prompt)
         return Words(prompt, lyrics, request.language, request.bpm, request.key, meter)
 
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tonewheel.models.ace_step.prepared import Words
-
-MAX_TEXT_TOKENS, MAX_LYRIC_TOKENS = 256, 2048  # what it was trained on
 
 
 class Together:
@@ -76,51 +73,6 @@ def _stacked(tensors: list[Tensor]) -> Tensor:
     for row, tensor in zip(whole, tensors, strict=True):
         row[: tensor.shape[1]] = tensor[0]
     return whole
-
-
-# ── what fits ───────────────────────────────────────────────────────────────────────────────────
-
-
-def words_that_fit(pipeline: Any, words: Words, task: str) -> tuple[Words, int]:
-    """The words with as much of the prompt as fits beside tempo and key, which stand behind it; and how many of its
-    tokens were left out. The pipeline would cut them off."""
-    tokenizer = pipeline.tokenizer
-    ids = _ids(tokenizer, words.prompt)
-    kept = len(ids)
-    while kept and _length(pipeline, words, task) > MAX_TEXT_TOKENS:
-        kept -= max(1, _length(pipeline, words, task) - MAX_TEXT_TOKENS)
-        kept = max(0, kept)
-        words = replace(words, prompt=tokenizer.decode(ids[:kept]).rstrip("\ufffd "))
-    return words, len(ids) - kept
-
-
-def lyric_tokens(pipeline: Any, words: Words) -> int:
-    """How many tokens the lyrics take, heading included."""
-    return len(_ids(pipeline.tokenizer, pipeline._format_prompt(words.prompt, words.lyrics, words.language)[1]))
-
-
-def without_commands(tokenizer: Any, text: str) -> str:
-    """Without what the tokenizer takes for a command (`<|endoftext|>`): a text must not end the prompt."""
-    commands = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    for command in sorted(commands, key=len, reverse=True):
-        text = text.replace(command, " ")
-    return text
-
-
-def _length(pipeline: Any, words: Words, task: str) -> int:
-    """Tokens of the text, at the longest of the instructions that a call may need."""
-    lengths = []
-    for instruction in {pipeline._get_task_instruction(kind) for kind in (task, "text2music")}:
-        text, _ = pipeline._format_prompt(
-            words.prompt, "", words.language, 600.0, instruction, words.bpm, words.key, words.meter
-        )
-        lengths.append(len(_ids(pipeline.tokenizer, text)))
-    return max(lengths)
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text)["input_ids"]
-    return ids
 
 
 def noise(pipeline: Any, frames: int, generators: Sequence[torch.Generator]) -> Tensor:
