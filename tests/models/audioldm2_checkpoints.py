@@ -157,16 +157,25 @@ def _spread(model: Any) -> None:
 
 
 def _age(folder: Path) -> None:
-    """As the official folders are: GPT2Model in the index, and its tensors by their older names."""
+    """As the official folders are: GPT2Model in the index, its tensors by their older names and masks beside them; no
+    tables in CLAP; tokenizers by the names of their quick versions."""
     from safetensors.torch import load_file, save_file
 
     index = folder / "model_index.json"
     said = json.loads(index.read_text())
     said["language_model"] = ["transformers", "GPT2Model"]
+    said["tokenizer"], said["tokenizer_2"] = (
+        ["transformers", "RobertaTokenizerFast"],
+        ["transformers", "T5TokenizerFast"],
+    )
     index.write_text(json.dumps(said, indent=2))
     file = folder / "language_model" / "model.safetensors"
     tensors = {k.removeprefix("transformer."): v for k, v in load_file(file).items() if not k.startswith("lm_head")}
-    save_file(tensors, file, metadata={"format": "pt"})
+    masks = {f"h.{n}.attn.{name}": torch.zeros(1) for n in range(2) for name in ("bias", "masked_bias")}
+    save_file(tensors | masks, file, metadata={"format": "pt"})
+    clap = folder / "text_encoder" / "model.safetensors"
+    computed = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+    save_file({k: v for k, v in load_file(clap).items() if not k.endswith(computed)}, clap, metadata={"format": "pt"})
     config = folder / "language_model" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": ["GPT2Model"]}, indent=2))
 

@@ -20,6 +20,8 @@ _SCHEDULERS = (
     "DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
 )  # fmt: skip
+# Tables of CLAP that files of some versions of transformers hold and others do not.
+_COMPUTED = (r"\.(position_ids|token_type_ids|relative_position_index|num_batches_tracked|attn_mask)$",)
 Encoded = tuple[Tensor, Tensor, Tensor]  # T5's states [2?, n, 1024], their mask [2?, n], GPT2's states [2?, 8, 768]
 
 
@@ -32,7 +34,7 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
     layout = Layout(
         "AudioLDM2Pipeline",
         (
-            Part("text_encoder", ("ClapModel",), unneeded=(r"position_ids$",)),
+            Part("text_encoder", ("ClapModel",), unneeded=_COMPUTED, made=_COMPUTED),
             Part("text_encoder_2", ("T5EncoderModel",), unneeded=(r"^decoder\.",)),
             Part("projection_model", ("AudioLDM2ProjectionModel",)),
             # What generates is the whole model with its head, whose weights are those of its embeddings. Older folders
