@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from served import NARRATIVE, Served, command, serving
 from tonewheel.gateway.keys import Keys
 from tonewheel.library import Database
 
+Cli = Callable[..., Any]
 ORDER = {"narrative": NARRATIVE, "duration_s": 10}
 
 
@@ -101,30 +103,30 @@ def test_two_clients_may_use_the_same_idempotency_key(locked: tuple[Served, dict
     assert len(ids) == 2
 
 
-def test_a_revoked_key_ends_at_once(locked: tuple[Served, dict[str, str]]) -> None:
+def test_a_revoked_key_ends_at_once(locked: tuple[Served, dict[str, str]], tonewheel: Cli) -> None:
     served, _ = locked
     options = ["--data-dir", str(served.data_dir)]
-    ran = command("keys", "create", "to be revoked", "--scope", "generate", *options, "--json")
-    key = str(json.loads(ran.stdout)["key"])
+    ran = tonewheel("keys", "create", "to be revoked", "--scope", "generate", *options, "--json")
+    key = str(json.loads(ran.out)["key"])
     assert served.client.get("/v1/songs", headers=bearer(key)).status_code == 200
-    assert command("keys", "revoke", key.split("_")[1], *options).returncode == 0
+    assert tonewheel("keys", "revoke", key.split("_")[1], *options).code == 0
     answer = served.client.get("/v1/songs", headers=bearer(key))
     assert answer.status_code == 401
     assert "revoked" in answer.json()["detail"]["message"]
 
 
-def test_keys_are_never_kept_or_listed(locked: tuple[Served, dict[str, str]]) -> None:
+def test_keys_are_never_kept_or_listed(locked: tuple[Served, dict[str, str]], tonewheel: Cli) -> None:
     served, keys = locked
-    listed = command("keys", "list", "--data-dir", str(served.data_dir), "--json")
-    assert {k["name"] for k in json.loads(listed.stdout)} >= {"for read", "for admin"}
-    shown = command("keys", "list", "--data-dir", str(served.data_dir)).stdout
+    listed = tonewheel("keys", "list", "--data-dir", str(served.data_dir), "--json").out
+    assert {k["name"] for k in json.loads(listed)} >= {"for read", "for admin"}
+    shown = tonewheel("keys", "list", "--data-dir", str(served.data_dir)).out
     files = (
         b"".join(p.read_bytes() for p in served.data_dir.glob("tonewheel.sqlite*"))
         + (served.data_dir / "log").read_bytes()
     )
     for key in keys.values():
         secret = key.split("_", 2)[2]
-        assert secret not in listed.stdout + shown
+        assert secret not in listed + shown
         assert secret.encode() not in files
 
 
@@ -159,8 +161,8 @@ def test_the_key_of_the_environment_is_an_admins(tmp_path: Path) -> None:
         assert served.client.delete("/v1/songs/none", headers=bearer(secret)).status_code == 404
 
 
-def test_wrong_keys_commands_are_one_line(tmp_path: Path) -> None:
+def test_wrong_keys_commands_are_one_line(tonewheel: Cli, tmp_path: Path) -> None:
     for arguments in (("create", "x", "--scope", "wizard"), ("create", "a\nb"), ("revoke", "nothing")):
-        ran = command("keys", *arguments, "--data-dir", str(tmp_path))
-        assert ran.returncode == 2
-        assert len(ran.stderr.strip().splitlines()) == 1
+        ran = tonewheel("keys", *arguments, "--data-dir", str(tmp_path))
+        assert ran.code == 2
+        assert len(ran.err.strip().splitlines()) == 1
