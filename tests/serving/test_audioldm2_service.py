@@ -261,11 +261,13 @@ def test_weights_need_a_yes_that_says_what_they_forbid(tmp_path: Path, monkeypat
 def test_a_job_is_refused_before_it_is_taken_and_forced_jobs_have_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tonewheel.fleet.memory import Device
     from tonewheel.gateway.orders import in_time
     from tonewheel.jobs import song_request
     from tonewheel.settings import settings
 
     monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("tonewheel.fleet.clock.read_devices", lambda: [])
     settings.cache_clear()
     try:
         order = {"model": "audioldm2", "prompt": "a drum", "duration_s": 10}
@@ -273,6 +275,10 @@ def test_a_job_is_refused_before_it_is_taken_and_forced_jobs_have_time(
         clock(tmp_path, 3.0, **{"1000": 20.0})
         with pytest.raises(TooSlow, match="about 10 min on this CPU"):
             in_time(song_request(**order))
+        with monkeypatch.context() as with_gpu:
+            gpu = Device("cuda", "a GPU", 1 << 34, 1 << 33)
+            with_gpu.setattr("tonewheel.fleet.clock.read_devices", lambda: [gpu])
+            assert in_time(song_request(**order)) == (120.0, None), "of a GPU that came since nothing is known"
         assert in_time(song_request(**order, options={"num_inference_steps": 20})) == (120.0, 80.0)
         assert in_time(song_request(**order, options={"force": True})) == (2 * 620.0 + 60, 620.0)
         clock(tmp_path, 3.0, "cuda/float16")
@@ -290,6 +296,7 @@ def test_generate_is_refused_without_force_before_anything_is_started(
     monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("TONEWHEEL_AUDIOLDM2_PATH", str(checkpoint))
     settings.cache_clear()
+    monkeypatch.setattr("tonewheel.fleet.clock.read_devices", lambda: [])
     record_consent(registry.card("audioldm2"))
     clock(tmp_path, 60.0)
     asked = ("generate", "a drum", "--model", "audioldm2", "--duration", "1", "-o", str(tmp_path / "x.wav"))

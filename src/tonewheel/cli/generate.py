@@ -72,8 +72,9 @@ def generate(
     from tonewheel.cli.fields import fields_of
     from tonewheel.cli.make import slug
     from tonewheel.files import check_target
+    from tonewheel.fleet.clock import expected_here
     from tonewheel.models import registry
-    from tonewheel.models.clock import estimate, takes_force, told_s
+    from tonewheel.models.clock import takes_force, told_s
 
     family, card = registry.resolve(model)
     more = fields_of(family, fields or ())
@@ -90,7 +91,7 @@ def generate(
     body = {name: value for name, value in asked.items() if value is not None} | more
     if force and takes_force(family):
         body["force"] = True
-    expected = estimate(family, card, _checked(family, card, body))
+    expected = expected_here(family, card, _checked(family, card, body))
     names = [str(one) for one in targets]
     if dry_run:
         files = {"continue_from", "melody", *(name for name in more if f"{name}=@" in " ".join(fields or ()))}

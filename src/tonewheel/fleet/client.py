@@ -37,6 +37,7 @@ from tonewheel.errors import (
     UnknownName,
 )
 from tonewheel.fleet import exchange, probe
+from tonewheel.fleet.clock import expected_here
 from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.exchange import Answer, Order, Progress
 from tonewheel.fleet.processes import Limits, Processes, Unload
@@ -47,7 +48,7 @@ from tonewheel.fleet.room import Need
 from tonewheel.keep_alive import KeepAlive, parse_keep_alive
 from tonewheel.models import registry
 from tonewheel.models.base import Card, Family, ModelRequest
-from tonewheel.models.clock import ensure_in_time, estimate, longer_if_forced
+from tonewheel.models.clock import ensure_in_time, longer_if_forced
 from tonewheel.settings import settings
 from tonewheel.songs.faults import explain
 
@@ -213,7 +214,7 @@ class Fleet:
         require_consent(card)
         require_pulled(card)
         limit_s = deadline_seconds(card.id, request.audio_seconds())
-        ensure_in_time(card, request, estimate(family, card, request), limit_s)
+        ensure_in_time(card, request, expected_here(family, card, request), limit_s)
         need, idle = _need(family, card, request)
         asked_at = time.monotonic()
         again = 0
@@ -385,7 +386,7 @@ def _work_seconds(family: Family | None, card: Card | None, body: Mapping[str, A
     if family.estimate is None:
         return limit_s
     request = _valid(family, body)
-    return longer_if_forced(limit_s, request, estimate(family, card, request))
+    return longer_if_forced(limit_s, request, expected_here(family, card, request))
 
 
 def _audio_seconds(body: Mapping[str, Any]) -> float:

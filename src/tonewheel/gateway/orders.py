@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from starlette.datastructures import Headers
 
 from tonewheel.errors import Conflict, InvalidRequest, TonewheelError, UnknownName
+from tonewheel.fleet.clock import expected_here
 from tonewheel.fleet.remote import CONTRACTS, deadline_seconds
 from tonewheel.gateway.auth import Principal
 from tonewheel.gateway.backend import Backend
@@ -19,7 +20,7 @@ from tonewheel.gateway.options import check_options
 from tonewheel.jobs import Job, SongRequest, song_request
 from tonewheel.jobs.tables import jobs
 from tonewheel.models import registry
-from tonewheel.models.clock import ensure_in_time, estimate, longer_if_forced
+from tonewheel.models.clock import ensure_in_time, longer_if_forced
 from tonewheel.seeds import MAX_DRAWN, derive
 from tonewheel.serving.work import Caller
 from tonewheel.settings import service_url
@@ -183,7 +184,7 @@ def in_time(request: SongRequest) -> tuple[float, float | None]:
         asked = family.request.model_validate({k: v for k, v in body.items() if k in family.request.model_fields})
     except (ValidationError, TonewheelError):
         return deadline_s, None  # the model needs more than that, or refuses it: the job will tell
-    expected = estimate(family, card, asked)
+    expected = expected_here(family, card, asked)
     ensure_in_time(card, asked, expected, deadline_s)
     return longer_if_forced(deadline_s, asked, expected), None if expected is None else expected.seconds
 
