@@ -6,13 +6,16 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 from served import NARRATIVE, Served, command, serving
 
+Cli = Callable[..., Any]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
@@ -151,7 +154,7 @@ def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
     assert len(ran.stderr.strip().splitlines()) == 1
 
 
-def test_a_song_by_the_command_line_through_a_server(server: Served, tmp_path: Path) -> None:
+def test_a_song_by_the_command_line_through_a_server(server: Served, tonewheel: Cli, tmp_path: Path) -> None:
     target = tmp_path / "n.mp3"
     options = ["--server", server.url, "-d", "10", "--seed", "6", "-o", str(target), "--midi", "--stems", "--plan"]
     asked_at = time.monotonic()
@@ -162,15 +165,15 @@ def test_a_song_by_the_command_line_through_a_server(server: Served, tmp_path: P
     assert target.stat().st_size > 50_000
     assert (tmp_path / "n.mid").read_bytes().startswith(b"MThd")
     assert list((tmp_path / "n-stems").glob("*.flac"))
-    here = command("plan", NARRATIVE, "-d", "10", "--seed", "6", "--as", "json").stdout
+    here = tonewheel("plan", NARRATIVE, "-d", "10", "--seed", "6", "--as", "json").out
     there = command("plan", NARRATIVE, "-d", "10", "--seed", "6", "--as", "json", TONEWHEEL_SERVER=server.url).stdout
     assert here == there
-    again = command("song", NARRATIVE, *options)
-    assert again.returncode == 2 and "exists already" in again.stderr
-    wrong = command(
+    again = tonewheel("song", NARRATIVE, *options)
+    assert again.code == 2 and "exists already" in again.err
+    wrong = tonewheel(
         "song", NARRATIVE, "--server", server.url, "--style", "no such style", "-o", str(tmp_path / "x.mp3")
     )
-    assert wrong.returncode == 2 and "no such style" in wrong.stderr
-    nobody = command("song", NARRATIVE, "--server", "http://127.0.0.1:9", "-o", str(tmp_path / "x.mp3"))
-    assert nobody.returncode == 1 and "cannot be reached" in nobody.stderr
+    assert wrong.code == 2 and "no such style" in wrong.err
+    nobody = tonewheel("song", NARRATIVE, "--server", "http://127.0.0.1:9", "-o", str(tmp_path / "x.mp3"))
+    assert nobody.code == 1 and "cannot be reached" in nobody.err
     assert not (tmp_path / "x.mp3").exists()
