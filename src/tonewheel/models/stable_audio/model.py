@@ -12,6 +12,7 @@ from tonewheel.errors import InvalidRequest, ModelBroken
 from tonewheel.models.base import Card
 from tonewheel.models.diffusion.model import DiffusionModel, Row
 from tonewheel.models.diffusion.recipe import Recipe
+from tonewheel.models.diffusion.tokens import OwnTokenizer
 from tonewheel.models.stable_audio.card import BASE, CARDS, DISTILLED, SAMPLE_RATE, third
 from tonewheel.models.stable_audio.hearing import anew, varied
 from tonewheel.models.stable_audio.layouts import OPEN, THIRD
@@ -36,6 +37,7 @@ class _StableAudio(DiffusionModel[StableAudioRequest]):
     hop: int  # samples a latent frame
     longest_s: float
     tokens: int  # of a prompt
+    _tokenizer: OwnTokenizer
 
     def recipe(self, request: StableAudioRequest) -> Recipe:
         return recipe_of(self.card, request)
@@ -59,7 +61,7 @@ class _StableAudio(DiffusionModel[StableAudioRequest]):
         texts = [("prompt", request.prompt), *([("negative_prompt", request.negative_prompt)] if guided else [])]
         notes = []
         for name, text in texts:
-            if (left_out := len(self.pipeline.tokenizer(text)["input_ids"]) - self.tokens) > 0:
+            if (left_out := self._tokenizer.count(text) - self.tokens) > 0:
                 notes.append(f"{name} was cut after {self.tokens} tokens, {left_out} were left out")
         if request.negative_prompt and not guided:
             notes.append("negative_prompt was not used: it needs a guidance_scale above 1")
@@ -95,6 +97,7 @@ class StableAudioOpen(_StableAudio):
         _hear_check(self.card, vae.sampling_rate, vae.audio_channels)
         self.hop, self._frames = int(pipeline.vae.hop_length), int(pipeline.transformer.config.sample_size)
         self.longest_s = min(self.card.max_duration_s or 0.0, self._frames * self.hop / SAMPLE_RATE)
+        self._tokenizer = OwnTokenizer(pipeline.tokenizer)
         self.tokens = int(pipeline.tokenizer.model_max_length)
         return pipeline
 
@@ -133,6 +136,7 @@ class StableAudio3(_StableAudio):
         _hear_check(self.card, vae.sampling_rate, vae.audio_channels)
         _kind_check(self.card, bool(pipeline.scheduler.config.stochastic_sampling))
         self.hop, self.longest_s = int(pipeline.vae.downsampling_ratio), self.card.max_duration_s or 0.0
+        self._tokenizer = OwnTokenizer(pipeline.tokenizer)
         self.tokens = min(int(pipeline.tokenizer.model_max_length), _THIRD_TOKENS)
         self._margin = int(vae.sliding_window) * sum(vae.encoder_transformer_depths) + 2
         _positions_in_full(pipeline)
