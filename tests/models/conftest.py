@@ -45,7 +45,7 @@ def ace_step_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints
 
 @pytest.fixture(scope="session")
 def stable_audio_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """`stable_audio_checkpoint("open")`: the folder of a tiny checkpoint named in `stable_audio_checkpoints.RECIPES`."""
+    """`stable_audio_checkpoint("open")`: the folder of a tiny checkpoint in `stable_audio_checkpoints.RECIPES`."""
     return _made_once("stable_audio_checkpoints", tmp_path_factory.mktemp("stable-audio"))
 
 

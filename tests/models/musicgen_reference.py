@@ -28,8 +28,9 @@ def decoder(folder: Path, model: Any, kernels: Kernels | None = None) -> Musicge
     shape = DecoderShape.of(json.loads((folder / "config.json").read_text()))
     with torch.inference_mode():
         return MusicgenDecoder(
-            shape, dict(model.state_dict()).__getitem__, device=torch.device("cpu"), dtype=torch.float32, kernels=kernels
-        )
+            shape, dict(model.state_dict()).__getitem__, device=torch.device("cpu"), dtype=torch.float32,
+            kernels=kernels,
+        )  # fmt: skip
 
 
 def text_states(model: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -279,7 +279,8 @@ def test_memory_is_that_of_the_files_that_are_there_and_grows_with_length(
 ) -> None:
     family = registry.families()["heartmula"]
     first = next(card for card in family.cards if card.id == "heartmula-3b")
-    told(HEARTMULA_DTYPE="float32", HEARTMULA_MODEL_PATH=str(tmp_path))  # nothing there: the published sizes, 3.9 G and 1.6 G parameters
+    # Nothing is there: the published sizes, 3.9 G and 1.6 G parameters.
+    told(HEARTMULA_DTYPE="float32", HEARTMULA_MODEL_PATH=str(tmp_path))
     assert 21e9 < family.memory_bytes(first, None) < 24e9
     told(HEARTMULA_DTYPE="bfloat16")
     assert 10e9 < family.memory_bytes(first, None) < 13e9

@@ -166,8 +166,8 @@ def test_requests_at_once_are_all_answered(tiny: Service) -> None:
 def tonewheel(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("TONEWHEEL_")} | {"COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, "-m", "tonewheel.cli.main", *arguments], env=clean | env, capture_output=True, text=True, check=False,
-        timeout=WAIT_S,
+        [sys.executable, "-m", "tonewheel.cli.main", *arguments], env=clean | env, capture_output=True, text=True,
+        check=False, timeout=WAIT_S,
     )  # fmt: skip
 
 
