@@ -205,6 +205,70 @@ def _stable_audio_request(steps: int, seconds: float, seed: int) -> ModelRequest
     return StableAudioRequest.model_validate(asked).model_copy(update={"num_inference_steps": steps})
 
 
+# ── Stable Audio 3 medium ──
+
+
+def _stable_audio_3(size: Size, device: torch.device, dtype: torch.dtype) -> Any:
+    import transformers as tf  # noqa: PLC0415
+    from diffusers import (  # noqa: PLC0415
+        AutoencoderSAME,
+        FlowMatchEulerDiscreteScheduler,
+        StableAudio3DiTModel,
+        StableAudio3DurationEmbedder,
+        StableAudio3Pipeline,
+    )
+
+    real = size == "real"
+    text = 768 if real else 64
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{i:02X}>" for i in range(256)), "▁"]
+    words = tf.GemmaTokenizer(vocab={w: i for i, w in enumerate([*pieces, *string.ascii_letters])}, merges=[])
+
+    def build() -> dict[str, Any]:
+        module = tf.T5GemmaModuleConfig(
+            vocab_size=256_000 if real else 512, hidden_size=text, intermediate_size=2048 if real else 128,
+            num_hidden_layers=12 if real else 2, num_attention_heads=12 if real else 1,
+            num_key_value_heads=12 if real else 1, head_dim=64, query_pre_attn_scalar=64,
+            layer_types=["sliding_attention", "full_attention"] * (6 if real else 1),
+        )  # fmt: skip
+        narrow: dict[str, Any] = {} if real else {
+            "io_channels": 64, "embed_dim": 256, "num_heads": 4, "cond_token_dim": text, "global_cond_dim": text,
+            "local_add_cond_dim": 65,
+        }  # fmt: skip
+        parts: dict[str, Any] = {
+            "vae": AutoencoderSAME(
+                encoder_channels=256 if real else 32,
+                latent_dim=256 if real else 64,
+                encoder_transformer_depths=(12,),
+                decoder_sinusoidal_blocks=(8,),
+            ),
+            "text_encoder": tf.T5GemmaEncoderModel(
+                tf.T5GemmaConfig(encoder=module, decoder=module, is_encoder_decoder=False, vocab_size=module.vocab_size)
+            ),
+            "tokenizer": words,
+            "duration_embedder": StableAudio3DurationEmbedder(output_dim=text),
+            "transformer": StableAudio3DiTModel(**narrow),
+            "scheduler": FlowMatchEulerDiscreteScheduler(stochastic_sampling=True),
+        }
+        for part in (parts["vae"], parts["transformer"]):  # what training would begin with is silence
+            for tensor in part.parameters():
+                if tensor.ndim > 1 and (not tensor.any() or tensor.abs().max() < 1e-3):
+                    torch.nn.init.normal_(tensor, 0, tensor.shape[-1] ** -0.5)
+        return parts
+
+    return _ready(build, StableAudio3Pipeline, device, dtype)
+
+
+def _stable_audio_3_bare(pipeline: Any, steps: int, seconds: float, generator: torch.Generator) -> Any:
+    return pipeline(PROMPT, duration=seconds, num_inference_steps=steps, generator=generator).audios
+
+
+def _stable_audio_3_request(steps: int, seconds: float, seed: int) -> ModelRequest:
+    from tonewheel.models.stable_audio.request import StableAudioRequest  # noqa: PLC0415
+
+    asked = {"prompt": PROMPT, "duration": seconds, "seed": seed, "num_inference_steps": max(10, steps)}
+    return StableAudioRequest.model_validate(asked).model_copy(update={"num_inference_steps": steps})
+
+
 # ── ACE-Step XL turbo ──
 
 
@@ -281,6 +345,10 @@ FAMILIES = {
     "stable-audio": Side(
         _stable_audio, _stable_audio_bare, lambda: _model("stable-audio-open"), _stable_audio_request, steps=100,
         seconds=47.0, small_seconds=8.0,
+    ),
+    "stable-audio-3": Side(
+        _stable_audio_3, _stable_audio_3_bare, lambda: _model("stable-audio-3-medium"), _stable_audio_3_request,
+        steps=8, seconds=120.0, small_seconds=20.0,
     ),
     "ace-step": Side(
         _ace_step, _ace_step_bare, _ace_step_model, _ace_step_request, steps=8, seconds=60.0, small_seconds=10.0,
