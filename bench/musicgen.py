@@ -92,13 +92,14 @@ class Bench:
         self.quick: bool = args.quick
         self.missing: list[str] = []
         chosen: str = args.precision or ("float32" if on_cpu else "bfloat16")
-        self.precisions = names(chosen)
+        self.precisions = [known(name) for name in names(chosen)]
         self._only, self._skip = names(args.only), names(args.skip)
         if args.trace and not args.only:
             self._only = ["torch"]
         self.sides = list(self._sides())
         if not self.sides:
-            raise SystemExit("nobody takes part: --only and --skip leave none (--help lists them)")
+            why = "; ".join(self.missing) or "--only and --skip leave none (--help lists them)"
+            raise SystemExit(f"nobody takes part: {why}")
         self.theirs = next((s for s in self.sides if isinstance(s, Transformers)), None)
         self.ours = [s for s in self.sides if isinstance(s, Ours)]
 
@@ -112,20 +113,20 @@ class Bench:
         if device.type != "cpu":
             for precision in self.precisions:
                 if precision != plain and self._wanted(f"torch-{precision}"):
-                    yield Ours(shape, device, dtype, best_kernels(device, known(precision)), "torch")
+                    yield Ours(shape, device, dtype, best_kernels(device, precision), "torch")
             return
         for precision in self.precisions:  # OpenVINO in float32 too, where it is asked for by name
             named = f"openvino-{precision}"
-            if self._wanted(named) and (precision != "float32" or named in self._only):
+            if (precision in ("int8", "int4") or named in self._only) and self._wanted(named):
                 if why := missing():
                     self.missing.append(f"{named}: {why}")
                 else:
                     yield OpenVino(shape, precision, torch.get_num_threads(), self.quick)
         found, why = native_or_why()
         for precision in self.precisions:
-            if self._wanted(f"native-{precision}"):
+            if precision in ("float32", "int8", "int4") and self._wanted(f"native-{precision}"):
                 if found:
-                    yield Ours(shape, device, dtype, best_kernels(device, known(precision)), "native")
+                    yield Ours(shape, device, dtype, best_kernels(device, precision), "native")
                 else:
                     self.missing.append(f"native-{precision}: the kernels are {why}")
 
