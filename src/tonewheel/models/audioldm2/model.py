@@ -15,6 +15,7 @@ from tonewheel.models.audioldm2.request import FRAMES_PER_SECOND, Audioldm2Reque
 from tonewheel.models.diffusion.checkpoint import Layout, Part
 from tonewheel.models.diffusion.model import DiffusionModel, Row, by_request
 from tonewheel.models.diffusion.recipe import Recipe
+from tonewheel.models.diffusion.tokens import OwnTokenizer
 
 _SCHEDULERS = (
     "DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
@@ -70,6 +71,7 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
         found = (int(vocoder.sampling_rate), math.prod(vocoder.upsample_rates))
         if found != (SAMPLE_RATE, SAMPLE_RATE // FRAMES_PER_SECOND):
             raise ModelBroken(f"its vocoder makes {found[0]} Hz in hops of {found[1]}; AudioLDM 2 has {SAMPLE_RATE} Hz")
+        self._tokenizer = OwnTokenizer(pipeline.tokenizer_2)
         pipeline.vae.enable_slicing()  # one waveform is decoded after the other: the VAE takes most of the memory
         return pipeline
 
@@ -99,8 +101,7 @@ class Audioldm2(DiffusionModel[Audioldm2Request]):
 
     def _left_out(self, text: str) -> int:
         """Tokens beyond what T5 reads, the encoder of the two that reads more."""
-        tokenizer = self.pipeline.tokenizer_2
-        return max(0, len(tokenizer(text)["input_ids"]) - int(tokenizer.model_max_length))
+        return max(0, self._tokenizer.count(text) - int(self.pipeline.tokenizer_2.model_max_length))
 
 
 def _seconds(duration_s: float) -> float:
