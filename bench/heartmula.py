@@ -7,13 +7,16 @@ can do one song at a time, so its rows for several are those of one after anothe
     python bench/heartmula.py [--quick] [--json] [--songs 1,4,8]
     python bench/heartmula.py --heartlib VENV/bin/python:HEARTLIB/src    # beside it; docs/heartmula.md has the pins
     python bench/heartmula.py --size real --device cuda --heartlib …
+    python bench/heartmula.py --memory [--lengths 10,30,60,120,240]      # predicted beside measured memory
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +43,8 @@ def more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
     parser.add_argument("--repeat", type=int)
+    parser.add_argument("--memory", action="store_true", help="compare the card's memory function with what is taken")
+    parser.add_argument("--lengths", default="10,30,60,120,240", help="seconds, for --memory")
     parser.add_argument("--heartlib", metavar="PYTHON:SRC", help="a Python that has heartlib's needs, and its source")
 
 
@@ -113,13 +118,34 @@ def main() -> None:
     args = arguments(__doc__, more)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.memory:
+        import heartmula_memory  # noqa: PLC0415
+
+        lengths = [float(s) for s in ("10,30" if args.quick else args.lengths).split(",")]
+        show(
+            heartmula_memory.rows(lengths),
+            args.json,
+            ["ours: measured; theirs: predicted; ratio: predicted / measured"],
+        )
+        return
     bench = Bench(args)
     songs = [int(n) for n in args.songs.split(",")]
     made = rows(bench, songs)
     alone = made[0].ours / songs[0]
     rates = ", ".join(f"{n}: {1e3 * n / row.ours:.1f}" for n, row in zip(songs, made, strict=True))
     gain = ", ".join(f"{n}: {alone * n / row.ours:.2f}" for n, row in zip(songs, made, strict=True))
-    show(made, args.json, [f"frames/s, all songs together: {rates}", f"times the throughput of one: {gain}"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if bench.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(bench.device)
+    show(
+        made,
+        args.json,
+        [
+            f"peak memory of this process: {peak / 1e6:.0f} MB",
+            f"frames/s, all songs together: {rates}",
+            f"times the throughput of one: {gain}",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -225,6 +225,19 @@ def test_a_song_among_seven_others_gets_the_codes_it_gets_alone(model: Heartmula
             assert sequence.result(WAIT_S).shape[1] <= request.frames
 
 
+def test_a_song_that_fills_every_position_the_model_has_and_gives_them_back(model: HeartmulaLanguage) -> None:
+    words = prompt(3, 5)
+    most = model.max_positions - len(words)
+    with Engine(model, 1) as engine:
+        codes = engine.submit(GenerationRequest(words, most, SEEDED)).result(10 * WAIT_S)
+        assert codes.shape[1] == most and int(codes.max()) < CODES
+        with pytest.raises(InvalidRequest):
+            engine.submit(GenerationRequest(words, most + 2, SEEDED))
+        (after,) = run(model, GenerationRequest(prompt(), 5, SEEDED))
+        again = engine.submit(GenerationRequest(prompt(), 5, SEEDED)).result(WAIT_S)
+        assert torch.equal(again, after)
+
+
 def test_the_end_is_noticed_in_every_codebook_even_at_once(weights: dict[str, torch.Tensor]) -> None:
     for codebook in (0, 5):
         loud = dict(weights)

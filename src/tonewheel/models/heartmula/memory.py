@@ -25,6 +25,9 @@ _LETTERS = 3  # of a token, at least, in what Llama's tokenizer reads
 _LATENTS = 744  # of a window
 _CHUNK = 171 * 1920  # samples the scalar decoder makes at a time: 5 s and what they depend on
 _SAMPLES = 4  # times a song's float32 samples: windows, the whole, its encoding
+# What a first request brings besides: libraries that encode, the engine's and the codec's buffers. Measured by
+# `bench/heartmula.py --memory` on Linux with torch 2.13 for CPUs.
+_WORKING = 115 * _MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,10 @@ def _of_request(sizes: Sizes, size: int, request: HeartmulaRequest) -> int:
     rows = 1 if request.guidance_scale <= 1 else 2
     cache = 2 * backbone.layers * backbone.key_heads * backbone.head_size * size * positions * rows
     flow = 2 * _LATENTS * 12 * sizes.flow_width * size  # both branches: the fed-forward part, thrice a block's width
-    wave = 2 * 4 * sizes.wave_channels * _CHUNK * 4  # both sides: a layer's input, its padded copy, output, activation
-    return cache + max(flow, wave) + int(_SAMPLES * request.duration * SAMPLE_RATE * 2 * 4)
+    # Both sides: a layer's input, its padded copy, output, activation, and what the convolution reorders (measured).
+    wave = 2 * 6 * sizes.wave_channels * _CHUNK * 4
+    seconds = max(request.duration, _LATENTS / 25)  # a shorter song is decoded as a whole window
+    return cache + max(flow, wave) + _WORKING + int(_SAMPLES * seconds * SAMPLE_RATE * 2 * 4)
 
 
 def _here(card: Card) -> Sizes | None:
