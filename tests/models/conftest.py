@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tonewheel.settings import settings
+
 Checkpoints = Callable[[str], Path]
 
 
@@ -23,6 +25,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What models keep (quantised weights, measured speeds) goes nowhere near the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        settings.cache_clear()
+        yield
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
