@@ -24,7 +24,7 @@ _CACHE_STEP = 256  # positions by which the key/value cache grows (tonewheel.eng
 _LETTERS = 3  # of a token, at least, in what Llama's tokenizer reads
 _LATENTS = 744  # of a window
 _CHUNK = 171 * 1920  # samples the scalar decoder makes at a time: 5 s and what they depend on
-_SAMPLES = 4  # times a song's float32 samples: windows, the whole, its encoding
+_SAMPLES = 5  # times a song's float32 samples: windows, the whole, its encoding
 # What a first request brings besides: libraries that encode, the engine's and the codec's buffers. Measured by
 # `bench/heartmula.py --memory` on Linux with torch 2.13 for CPUs.
 _WORKING = 115 * _MB
