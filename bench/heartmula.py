@@ -25,6 +25,7 @@ import torch
 
 from report import Row, arguments, lower_is_better, median, show
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.engine.kernels import best_kernels, precisions
 from tonewheel.models.heartmula.flavors import FLAVORS, TransformerShape
 from tonewheel.models.heartmula.language import HeartmulaLanguage, HeartmulaPrompt, LanguageShape
 from tonewheel.models.heartmula.tensors import of_language
@@ -41,6 +42,7 @@ def more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--songs", default="1,4,8", help="how many at once, comma-separated")
     parser.add_argument("--frames", type=int, help="of a song (12.5 are a second)")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=precisions(), help="of our weights; absent: as a service would choose")
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--memory", action="store_true", help="compare the card's memory function with what is taken")
@@ -54,6 +56,7 @@ class Bench:
         self.shape = LanguageShape(backbone, local, text_vocabulary=words)
         self.device = torch.device(args.device)
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.kernels = best_kernels(self.device, args.precision)
         self.frames: int = args.frames or (10 if args.quick else 50)
         self.repeat: int = args.repeat or (1 if args.quick else 3)
         self.heartlib: str | None = args.heartlib
@@ -65,7 +68,9 @@ class Bench:
             return torch.randn(shapes[name], device=self.device, dtype=self.dtype) * 0.02
 
         with torch.inference_mode():
-            self.language = HeartmulaLanguage(self.shape, weights, device=self.device, dtype=self.dtype)
+            self.language = HeartmulaLanguage(
+                self.shape, weights, device=self.device, dtype=self.dtype, kernels=self.kernels
+            )
 
     def ours(self, songs: int) -> float:
         """Seconds a frame of all of `songs`, prompts included."""
@@ -141,6 +146,7 @@ def main() -> None:
         made,
         args.json,
         [
+            f"{args.size}, {bench.kernels.name}, {bench.kernels.precision}, {torch.get_num_threads()} threads",
             f"peak memory of this process: {peak / 1e6:.0f} MB",
             f"frames/s, all songs together: {rates}",
             f"times the throughput of one: {gain}",

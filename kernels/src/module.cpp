@@ -94,6 +94,7 @@ std::vector<Cache> caches_of(const std::vector<Any4>& tensors, bool half, int si
 }  // namespace
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // a model process ends with its models: whatever it held goes with it
     m.doc() = "Tonewheel's decoding kernels for CPUs; see tonewheel.engine.kernels for what uses them.";
     m.def("available", &available_kernels, "Names of the instruction sets this processor and build have, best first.");
     m.def("chosen", [] { return std::string(chosen_kernels()->name); }, "The one in use.");

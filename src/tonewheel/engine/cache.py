@@ -20,8 +20,9 @@ class KeyValueCache:
     """`keys[layer]`, `values[layer]`: [rows, heads, positions, head_size]. The last position is never read: rows that
     sit out of a captured step write there."""
 
-    def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device, step: int = POSITIONS_STEP) -> None:
         self.shape, self.dtype, self.device = shape, dtype, device
+        self._step = step
         self.rows = self.positions = 0
         self.version = 0  # counts how often the tensors were replaced
         self.keys: list[torch.Tensor] = []
@@ -31,10 +32,9 @@ class KeyValueCache:
     def bytes(self) -> int:
         return self.shape.bytes(self.rows, self.positions, self.dtype.itemsize)
 
-    @staticmethod
-    def rounded(positions: int) -> int:
+    def rounded(self, positions: int) -> int:
         """Capacity that holds `positions` and the spare one."""
-        return -(-(positions + 1) // POSITIONS_STEP) * POSITIONS_STEP
+        return -(-(positions + 1) // self._step) * self._step
 
     def bytes_for(self, rows: int, positions: int) -> int:
         """What it would hold after `reserve(rows, positions)`."""

@@ -90,7 +90,9 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         self._backbone = Transformer(back, "backbone", weights, device=device, kernels=kernels)
         self._local = Transformer(local, "decoder", weights, device=device, kernels=kernels, positions=shape.codebooks)
         small = CacheShape(local.layers, local.key_heads, local.head_size)
-        self._within = KeyValueCache(small, torch.float32, device)  # of a frame's codes, where the stack is used
+        self._within = KeyValueCache(
+            small, torch.float32, device, step=1
+        )  # of a frame's codes, where the stack is used
         self._words = weights("text_embeddings.weight")
         self._codes = weights("audio_embeddings.weight")
         self._nothing = weights("unconditional_text_embedding.weight")[0]  # stands at every prompt position
