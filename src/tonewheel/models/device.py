@@ -12,7 +12,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def between(device: torch.device, precision: str) -> torch.dtype:
+def between(device: torch.device, precision: str | None) -> torch.dtype:
     """The type of what flows between layers whose weights are of a precision: quantised ones are multiplied with
     float32 on a CPU and with bfloat16 elsewhere."""
     return chosen_type(device, None if precision in ("int8", "int4") else precision)

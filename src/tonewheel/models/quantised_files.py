@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from tonewheel.engine.kernels import Kernels, Precision, best_kernels
 from tonewheel.errors import TonewheelError
 from tonewheel.files import whole_file
 from tonewheel.settings import models_dir, own_weights
@@ -32,6 +34,15 @@ _UNIT = 64  # bytes to which every tensor is aligned
 def quantised_dir(model: str, folder: Path) -> Path:
     """Where a model's quantised weights are kept: beside the checkpoint, but never in a folder of the user's own."""
     return models_dir() / model / "own" if own_weights(model) else folder
+
+
+def keeping_kernels(
+    model: str, folder: Path, sources: Iterable[Path], device: torch.device, precision: Precision | None
+) -> tuple[Kernels, QuantisedFile]:
+    """The best kernels for a checkpoint in `folder` of the files `sources`, and the file in which they keep what they
+    quantise: `save` it when the model is made."""
+    kept = QuantisedFile(quantised_dir(model, folder), sources)
+    return best_kernels(device, precision, kept=kept), kept
 
 
 class QuantisedFile:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
+from tonewheel.models.tensor_heads import numbers_in
 from tonewheel.settings import settings
 
 _MB = 1 << 20
@@ -41,14 +41,8 @@ def config_of(folder: Path, part: str) -> dict[str, Any]:
 
 
 def _counted(part: Path) -> int:
-    """From the heads of safetensors files (eight bytes of length, then JSON), or the size of pickles in float32."""
+    """From the heads of safetensors files, or the size of pickles in float32."""
     files = list(part.glob("*.safetensors"))
     if not files:
         return sum(file.stat().st_size for file in part.glob("*.bin")) // 4
-    total = 0
-    for file in files:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            head: dict[str, Any] = json.loads(opened.read(min(length, 64 * _MB)))
-        total += sum(math.prod(t["shape"]) for name, t in head.items() if name != "__metadata__")
-    return total
+    return sum(sum(numbers_in(file).values()) for file in files)

@@ -8,7 +8,7 @@ import torch
 
 from tonewheel.engine.kernels import Precision
 from tonewheel.errors import NotSupported
-from tonewheel.models.device import best_device, chosen_type
+from tonewheel.models.device import best_device, between
 from tonewheel.models.free_memory import free_bytes
 from tonewheel.settings import Settings, settings
 
@@ -36,8 +36,7 @@ def place(wishes: Settings | None = None) -> Place:
     wishes = wishes or settings()
     device = _device(wishes)
     chosen = wishes.heartmula_dtype
-    quantised = chosen in ("int8", "int4")
-    language = chosen_type(device, None if quantised else chosen)
+    language = between(device, chosen)
     if language != torch.float32 and device.type != "cuda":
         raise NotSupported(
             f"HEARTMULA_DTYPE={chosen} runs on CUDA only and the device is {device.type}: set float32, or nothing"

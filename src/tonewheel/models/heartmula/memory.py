@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tonewheel.errors import TonewheelError
 from tonewheel.models.base import Card
@@ -15,6 +13,7 @@ from tonewheel.models.heartmula.flavors import FLAVORS, TransformerShape, known_
 from tonewheel.models.heartmula.request import HeartmulaRequest
 from tonewheel.models.heartmula.windows import SAMPLE_RATE, frames_of
 from tonewheel.models.precision import expected_sizes
+from tonewheel.models.tensor_heads import numbers_in
 from tonewheel.settings import settings, weights_dir
 
 _MB = 1 << 20
@@ -96,11 +95,8 @@ def _first(folder: Path, *names: str) -> Path:
 
 
 def _counted(folder: Path) -> dict[str, int]:
-    """Numbers in each tensor, from the heads of the files: eight bytes of length, then JSON."""
+    """Numbers in each tensor."""
     counts: dict[str, int] = {}
     for file in folder.glob("model*.safetensors"):
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            head: dict[str, Any] = json.loads(opened.read(min(length, 64 * _MB)))
-        counts |= {name: math.prod(t["shape"]) for name, t in head.items() if name != "__metadata__"}
+        counts |= numbers_in(file)
     return counts

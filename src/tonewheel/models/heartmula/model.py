@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tonewheel import __version__
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
-from tonewheel.engine.kernels import Kernels, best_kernels
+from tonewheel.engine.kernels import Kernels
 from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.free_memory import told
@@ -24,7 +24,7 @@ from tonewheel.models.heartmula.language import HeartmulaLanguage, HeartmulaProm
 from tonewheel.models.heartmula.prompt import Texts, Tokens
 from tonewheel.models.heartmula.request import HeartmulaRequest
 from tonewheel.models.heartmula.windows import FRAME_S, SAMPLE_RATE, frames_of
-from tonewheel.models.quantised_files import QuantisedFile, quantised_dir
+from tonewheel.models.quantised_files import keeping_kernels
 from tonewheel.seeds import draw
 from tonewheel.settings import settings, weights_dir
 
@@ -43,7 +43,10 @@ class Heartmula(Model[HeartmulaRequest]):
         shape = LanguageShape.of(checkpoint.language.config)
         self._texts = Texts(checkpoint.tokenizer, checkpoint.ids, shape.text_vocabulary)
         try:
-            kernels, kept = _kernels(self.card.id, checkpoint, where)
+            part = checkpoint.language
+            kernels, kept = keeping_kernels(
+                self.card.id, part.folder, part.where.values(), where.device, where.precision
+            )
             language = _language(checkpoint, shape, where, kernels, context)
             kept.save()
             self._codec = _codec(checkpoint, where, context)
@@ -103,13 +106,6 @@ class Heartmula(Model[HeartmulaRequest]):
             title=(first or request.sound)[:80] or self.card.title, license=self.card.weight_license,
             comment=f"Made by Tonewheel {__version__} with {self.card.id}", extra=extra,
         )  # fmt: skip
-
-
-def _kernels(model: str, checkpoint: Checkpoint, where: Place) -> tuple[Kernels, QuantisedFile]:
-    """As set, and the file in which they keep what they quantised."""
-    files = checkpoint.language.where.values()
-    kept = QuantisedFile(quantised_dir(model, checkpoint.language.folder), files)
-    return best_kernels(where.device, where.precision, kept=kept), kept
 
 
 def _language(

@@ -13,7 +13,7 @@ from tonewheel import __version__
 from tonewheel.audio.incoming import Limits, decode
 from tonewheel.audio.tags import Tags
 from tonewheel.engine import Engine, GenerationRequest, Sampling
-from tonewheel.engine.kernels import Kernels, best_kernels
+from tonewheel.engine.kernels import Kernels
 from tonewheel.errors import InvalidRequest, ModelBroken, RenderFault
 from tonewheel.models.base import Audio, Model, Result, RunContext
 from tonewheel.models.device import best_device, between
@@ -28,7 +28,7 @@ from tonewheel.models.musicgen.prepared import Prepared
 from tonewheel.models.musicgen.request import MusicgenRequest
 from tonewheel.models.musicgen.text import MAX_TOKENS, Encoded, TextEncoder
 from tonewheel.models.musicgen.windows import SAMPLE_RATE, SAMPLES_PER_FRAME, WINDOW_FRAMES, Window
-from tonewheel.models.quantised_files import QuantisedFile, quantised_dir
+from tonewheel.models.quantised_files import keeping_kernels
 from tonewheel.models.tensor_files import some
 from tonewheel.seeds import draw
 from tonewheel.settings import may_unpickle, settings, weights_dir
@@ -55,7 +55,10 @@ class Musicgen(Model[MusicgenRequest]):
             context.progress("text encoder", 0.1)
             room = shape.max_positions - shape.chroma_frames - WINDOW_FRAMES - max(shape.delays)
             self._text = TextEncoder(checkpoint, device, min(MAX_TOKENS, room) if shape.chroma else MAX_TOKENS)
-            kernels, kept = _kernels(self.card.id, checkpoint, device)
+            chosen = settings().musicgen_dtype
+            kernels, kept = keeping_kernels(
+                self.card.id, checkpoint.folder, checkpoint.where.values(), device, None if chosen == "auto" else chosen
+            )
             decoder = _decoder(checkpoint, shape, device, kernels, context)
             kept.save()
         except RuntimeError as error:
@@ -158,13 +161,6 @@ class Musicgen(Model[MusicgenRequest]):
             title=request.prompt[:80] or self.card.title, license=self.card.weight_license,
             comment=f"Made by Tonewheel {__version__} with {self.card.id}", extra=extra,
         )  # fmt: skip
-
-
-def _kernels(model: str, checkpoint: Checkpoint, device: torch.device) -> tuple[Kernels, QuantisedFile]:
-    """As set, and the file in which they keep what they quantised."""
-    chosen = settings().musicgen_dtype
-    kept = QuantisedFile(quantised_dir(model, checkpoint.folder), checkpoint.where.values())
-    return best_kernels(device, None if chosen == "auto" else chosen, kept=kept), kept
 
 
 def _decoder(
