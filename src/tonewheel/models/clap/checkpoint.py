@@ -6,14 +6,12 @@ Layouts: `preprocessor_config.json` (official) or `processor_config.json` (trans
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tonewheel.errors import ModelBroken, NotPulled
+from tonewheel.errors import ModelBroken
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -22,7 +20,7 @@ import torch
 from transformers import ClapModel, ClapProcessor
 from transformers.utils import logging as transformers_logging
 
-from tonewheel.models.tensor_files import some
+from tonewheel.models.transformers_folder import account, kind_of, read_config
 
 _PICKLE, _SAFE = "pytorch_model.bin", "model.safetensors"
 # Tables that are computed, not learned; files of other versions of transformers lack them or have them besides.
@@ -57,26 +55,16 @@ def load(folder: Path, model: str, *, allow_pickle: bool = False) -> Loaded:
     except Exception as error:  # transformers raises whatever its parts raise; the folder is what it stumbled over
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelBroken(f"{folder} cannot be loaded as a CLAP model: {reason}") from error
-    _account(folder, found)
+    account(folder, found, "CLAP", _learned)
     _finite(folder, network)
     fused = bool(config["audio_config"].get("enable_fusion", False))
     return Loaded(network.eval().requires_grad_(False), processor.tokenizer, processor.feature_extractor, fused)
 
 
 def _config(folder: Path, model: str) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise NotPulled(
-            f"there is no model in {folder}: run `tonewheel pull {model}`, or name a folder in its _PATH variable",
-            param="model",
-        )
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelBroken(f"{path} cannot be read: {error}") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clap" or not isinstance(config.get("audio_config"), dict):
-        raise ModelBroken(f"{folder} is not a CLAP folder: its config.json is that of {kind or 'no model'}")
+    config = read_config(folder, model)
+    if kind_of(config) != "clap" or not isinstance(config.get("audio_config"), dict):
+        raise ModelBroken(f"{folder} is not a CLAP folder: its config.json is that of {kind_of(config)}")
     return dict(config)
 
 
@@ -101,20 +89,8 @@ def _processor_files(folder: Path) -> None:
         raise ModelBroken(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json; pull it again")
 
 
-def _account(folder: Path, found: dict[str, Any]) -> None:
-    """from_pretrained only warns of what is missing, and makes it up."""
-    problems = {
-        "are missing": _learned(found["missing_keys"]),
-        "belong to no part of CLAP": _learned(found["unexpected_keys"]),
-        "have another shape": sorted(str(key[0]) for key in found["mismatched_keys"]),
-    }
-    for what, names in problems.items():
-        if names:
-            raise ModelBroken(f"tensors in {folder} {what}: {some(names)}; pull the model again")
-
-
-def _learned(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not name.endswith(_COMPUTED))
+def _learned(name: str) -> bool:
+    return not name.endswith(_COMPUTED)
 
 
 def _finite(folder: Path, network: Any) -> None:

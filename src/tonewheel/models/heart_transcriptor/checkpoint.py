@@ -6,14 +6,13 @@ model.safetensors or several with an index. Nothing is fetched, no code in the f
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tonewheel.errors import ModelBroken, NotPulled
+from tonewheel.errors import ModelBroken
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -22,7 +21,8 @@ import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 from transformers.utils import logging as transformers_logging
 
-from tonewheel.models.tensor_files import finite, safetensors_in, some
+from tonewheel.models.tensor_files import finite, safetensors_in
+from tonewheel.models.transformers_folder import account, kind_of, read_config
 
 _NEEDED = ("no_timestamps_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
 _TIED = "proj_out.weight"  # the token table again; some files hold it twice
@@ -63,7 +63,7 @@ def load(folder: Path, model: str, *, device: str, dtype: torch.dtype) -> Loaded
     )  # fmt: skip
     tokenizer = _read(folder, lambda: WhisperTokenizer.from_pretrained(folder, local_files_only=True))
     extractor = _read(folder, lambda: WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True))
-    _account(folder, found)
+    account(folder, found, "Whisper", lambda name: name != _TIED)
     for name, tensor in network.state_dict().items():
         finite(folder, name, tensor)
     languages = _languages(folder, network.generation_config)
@@ -79,36 +79,14 @@ def _read(folder: Path, read: Callable[[], Any]) -> Any:
 
 
 def _check_files(folder: Path, model: str) -> None:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise NotPulled(
-            f"there is no model in {folder}: run `tonewheel pull {model}`, or name a folder in its _PATH variable",
-            param="model",
-        )
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelBroken(f"{path} cannot be read: {error}") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "whisper":
-        raise ModelBroken(f"{folder} is not a Whisper: its config.json is that of {kind or 'no model'}")
+    config = read_config(folder, model)
+    if kind_of(config) != "whisper":
+        raise ModelBroken(f"{folder} is not a Whisper: its config.json is that of {kind_of(config)}")
     if not safetensors_in(folder):
         raise ModelBroken(f"{folder} has no weights: there is no model.safetensors (or its index) in it")
     for names in (("preprocessor_config.json", "processor_config.json"), ("tokenizer.json", "vocab.json")):
         if not any((folder / name).is_file() for name in names):
             raise ModelBroken(f"{folder} has neither {names[0]} nor {names[1]}; pull it again")
-
-
-def _account(folder: Path, found: Any) -> None:
-    """from_pretrained only warns of what is missing, and makes it up."""
-    problems = {
-        "are missing": sorted(n for n in found["missing_keys"] if n != _TIED),
-        "belong to no part of Whisper": sorted(n for n in found["unexpected_keys"] if n != _TIED),
-        "have another shape": sorted(str(key[0]) for key in found["mismatched_keys"]),
-    }
-    for what, names in problems.items():
-        if names:
-            raise ModelBroken(f"tensors in {folder} {what}: {some(names)}; pull the model again")
 
 
 def _languages(folder: Path, config: Any) -> dict[str, str]:
