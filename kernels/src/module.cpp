@@ -36,7 +36,7 @@ const float* bias_of(const std::optional<Floats1>& bias, size_t outputs) {
     return bias ? bias->data() : nullptr;
 }
 
-void multiply(PyWeight& self, Floats2 x, Out2 y) {
+void multiply_into(PyWeight& self, Floats2 x, Out2 y) {
     const Weights& w = self.weight->view();
     const int count = int(x.shape(0));
     if (int(x.shape(1)) != w.inputs || int(y.shape(1)) != w.outputs || y.shape(0) != x.shape(0))
@@ -44,22 +44,12 @@ void multiply(PyWeight& self, Floats2 x, Out2 y) {
     const float* from = x.data();
     float* to = y.data();
     nb::gil_scoped_release free;
-    const size_t padded = size_t(w.groups) * w.group;
-    std::vector<int8_t> bytes(padded * count);
-    std::vector<float> scales(size_t(w.groups) * count);
-    std::vector<int32_t> sums(size_t(w.groups) * count);
-    const Rows rows{bytes.data(), scales.data(), sums.data(), count};
+    QuantisedRows rows;
+    if (w.bits != 32) rows.make_room(size_t(count), size_t(w.inputs));
     self.crew->run([&](int) {
         if (w.bits != 32)
-            self.crew->share(count, [&](int i) {
-                self.kernels->quantise(from + long(i) * w.inputs, w.inputs, w.group, w.groups, &bytes[i * padded],
-                                       &scales[size_t(i) * w.groups], &sums[size_t(i) * w.groups]);
-            });
-        self.crew->share((w.blocks() + 3) / 4, [&](int item) {
-            const int first = item * 4, last = first + 4 < w.blocks() ? first + 4 : w.blocks();
-            if (w.bits == 32) self.kernels->multiply_floats(w, from, count, first, last, to, w.outputs, false);
-            else self.kernels->multiply(w, rows, first, last, to, w.outputs, false);
-        });
+            self.crew->share(count, [&](int i) { rows.put(*self.kernels, w, from + long(i) * w.inputs, i); });
+        multiply(*self.crew, *self.kernels, w, rows.view(count), from, to, w.outputs, false, [](int, int) {});
     });
 }
 
@@ -158,7 +148,7 @@ NB_MODULE(_native, m) {
                 for (int n = 0; n < w.outputs; n++) self.weight->row(n, to.data() + long(n) * w.inputs);
             },
             "to"_a.noconvert(), "Write the weight as it is represented into [outputs, inputs].")
-        .def("multiply", &multiply, "x"_a, "y"_a.noconvert(),
+        .def("multiply", &multiply_into, "x"_a, "y"_a.noconvert(),
              "y = x · weight, with the bias: [rows, inputs] → [rows, outputs].");
 
     nb::class_<Norm>(m, "Norm").def(

@@ -8,8 +8,6 @@
 namespace tonewheel {
 namespace {
 
-constexpr int blocks_an_item = 4;  // 64 outputs: small enough to share evenly, large enough to read straight on
-
 void check(const std::shared_ptr<Weight>& w, int outputs, int inputs, const char* name) {
     if (!w || w->view().inputs != inputs || (outputs && w->view().outputs != outputs))
         throw std::invalid_argument(std::string("the weight ") + name + " has another shape than the stack");
@@ -77,11 +75,7 @@ void Stack::make_room(int count) {
     seen_.resize(n * inner);
     fed_.resize(n * widest_);
     looked_.resize(n * shape.width);
-    // Groups are at least 32 wide and padded to a whole one of at most 1024.
-    const size_t bytes = size_t(widest_) + 1024;
-    bytes_.resize(n * bytes);
-    scales_.resize(n * (bytes / 32));
-    sums_.resize(n * (bytes / 32));
+    quantised_.make_room(n, size_t(widest_));
 }
 
 void Stack::norm(const Norm& n, const float* x, float* y) const {
@@ -90,23 +84,11 @@ void Stack::norm(const Norm& n, const float* x, float* y) const {
 }
 
 // Row `at` of what goes into `w` next.
-void Stack::prepare(const Weight& weight, const float* row, int at) {
-    const Weights& w = weight.view();
-    if (w.bits == 32) return;
-    kernels_->quantise(row, w.inputs, w.group, w.groups, &bytes_[size_t(at) * w.groups * w.group],
-                       &scales_[size_t(at) * w.groups], &sums_[size_t(at) * w.groups]);
-}
+void Stack::prepare(const Weight& weight, const float* row, int at) { quantised_.put(*kernels_, weight.view(), row, at); }
 
 template <typename F>
 void Stack::multiply(const Weight& weight, const float* floats, int count, float* y, long stride, bool add, F&& after) {
-    const Weights& w = weight.view();
-    const Rows rows{bytes_.data(), scales_.data(), sums_.data(), count};
-    crew_->share((w.blocks() + blocks_an_item - 1) / blocks_an_item, [&](int item) {
-        const int first = item * blocks_an_item, last = std::min(first + blocks_an_item, w.blocks());
-        if (w.bits == 32) kernels_->multiply_floats(w, floats, count, first, last, y, stride, add);
-        else kernels_->multiply(w, rows, first, last, y, stride, add);
-        after(first * 16, std::min(last * 16, w.outputs));
-    });
+    tonewheel::multiply(*crew_, *kernels_, weight.view(), quantised_.view(count), floats, y, stride, add, after);
 }
 
 // Turn the queries and keys of a row, and keep its keys and values.

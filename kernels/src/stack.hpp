@@ -8,6 +8,7 @@
 
 #include "crew.hpp"
 #include "kernels.hpp"
+#include "product.hpp"
 #include "weight.hpp"
 
 namespace tonewheel {
@@ -87,9 +88,7 @@ class Stack {
     int room_ = 0;
     int widest_ = 0;
     std::vector<float> x_, y_, heads_in_, seen_, fed_, looked_;
-    std::vector<int8_t> bytes_;
-    std::vector<float> scales_;
-    std::vector<int32_t> sums_;
+    QuantisedRows quantised_;
 };
 
 }  // namespace tonewheel
