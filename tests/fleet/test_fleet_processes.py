@@ -221,6 +221,18 @@ def test_a_proxy_gets_the_address_and_the_process_stays_meanwhile(fleet: Fleet) 
     assert wait_for(lambda: not fleet.records.live())
 
 
+def test_the_latest_request_says_how_long_a_model_stays_however_late_an_earlier_one_ends(fleet: Fleet) -> None:
+    records = fleet.records.of("one")
+    with fleet.using("one", check=lambda: None, keep_alive="10m"):
+        with fleet.using("one", check=lambda: None, keep_alive="45m"):
+            pass
+        inner_ended = records.used()
+    outer_ended = records.used()
+    assert inner_ended is not None and outer_ended is not None
+    assert outer_ended.keep_alive_s == inner_ended.keep_alive_s == 2700
+    assert outer_ended.at > inner_ended.at  # and it counts from the last end
+
+
 def test_a_full_disk_leaves_no_process_nobody_knows_of(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise DiskFull("no room")

@@ -105,8 +105,7 @@ class Processes:
         try:
             yield record
         finally:
-            with contextlib.suppress(TonewheelError):  # a full disk: the time of the last use stays the older one
-                folder.use(keep_alive_s)
+            folder.use_ended()
             lease.unlink(missing_ok=True)
             if keep_alive_s == 0:
                 self._wake.set()

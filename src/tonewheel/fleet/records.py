@@ -233,27 +233,41 @@ class ModelFolder:
         return held
 
     def use(self, keep_alive_s: float) -> None:
-        """It was used now, and is to be kept so long."""
+        """A use began now; the model is to be kept so long after it."""
         self._write("used", Use(at=time.time(), keep_alive_s=None if math.isinf(keep_alive_s) else keep_alive_s))
 
+    def use_ended(self) -> None:
+        """A use ended now. Only the time is noted: how long to keep the model is what the latest to begin asked for."""
+        with contextlib.suppress(OSError):  # none is noted: it was stopped meanwhile
+            self._stamp("used")
+
     def used(self) -> Use | None:
-        return self._read("used", Use)
+        use = self._read("used", Use)
+        if use is None:
+            return None
+        return use.model_copy(update={"at": max(use.at, self._stamped_at("used"))})
 
     def accepted(self) -> None:
         """A request got a slot now."""
-        now = time.time_ns()  # the system's own stamp on a file is up to 10 ms old: it could seem to be from before
         with contextlib.suppress(OSError):
             (self.path / "accepted").touch()
-            os.utime(self.path / "accepted", ns=(now, now))
+            self._stamp("accepted")
 
     def accepted_at(self) -> float:
         """When a request last got a slot; seconds since the epoch, 0 = never."""
-        try:
-            return (self.path / "accepted").stat().st_mtime
-        except OSError:
-            return 0.0
+        return self._stamped_at("accepted")
 
     # ── files ──
+
+    def _stamp(self, name: str) -> None:
+        now = time.time_ns()  # the system's own stamp on a file is up to 10 ms old: it could seem to be from before
+        os.utime(self.path / name, ns=(now, now))
+
+    def _stamped_at(self, name: str) -> float:
+        try:
+            return (self.path / name).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def _read(self, name: str, kind: type[FileT]) -> FileT | None:
         try:
