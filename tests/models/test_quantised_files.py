@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from tonewheel.engine import GenerationRequest, Sampling
 from tonewheel.models import registry
 from tonewheel.models.base import RunContext
 from tonewheel.models.musicgen.decoder import MusicgenPrompt
-from tonewheel.models.quantised_files import QuantisedFile
+from tonewheel.models.quantised_files import QuantisedFile as Native
+from tonewheel.models.quantised_files import native_layout
 from tonewheel.models.tensor_files import Reader
 from tonewheel.settings import settings
 
@@ -43,8 +44,18 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def kept(folder: Path, source: Path, names: str = "abc") -> QuantisedFile:
-    file = QuantisedFile(folder, [source])
+def layout(precision: str) -> dict[str, str]:
+    """What `native_layout` tells, where the kernels are not installed."""
+    return {"bits": precision[3:], "group": "128", "packing": "a hash"}
+
+
+class QuantisedFile(Native):
+    def __init__(self, folder: Path, sources: Iterable[Path], **options: Any) -> None:
+        super().__init__(folder, sources, **{"layout": layout, **options})
+
+
+def kept(folder: Path, source: Path, names: str = "abc", **options: Any) -> QuantisedFile:
+    file = QuantisedFile(folder, [source], **options)
     assert not file.open("int8")
     for n, name in enumerate(names):
         file.keep(name, Packed(n))
@@ -69,7 +80,9 @@ def test_it_is_a_safetensors_file(tmp_path: Path, source: Path) -> None:
         for n, name in enumerate("abc"):
             assert file.get_tensor(f"{name}.values").tobytes() == Packed(n).values
             assert file.get_tensor(f"{name}.scales").tobytes() == Packed(n).scales
-        assert file.metadata()["format"].startswith("tonewheel-quantised")
+        told = file.metadata()
+        assert told["format"].startswith("tonewheel-quantised")
+        assert {key: told[key] for key in ("bits", "group", "packing")} == layout("int8")
 
 
 @pytest.mark.parametrize("change", ["time", "size", "name", "another file"])
@@ -95,6 +108,35 @@ def test_other_weights_than_it_was_made_of_are_quantised_anew(tmp_path: Path, so
     assert again.open("int8")
     found = again.weight("a")
     assert found is not None and found[0].tobytes() == Packed(7).values
+
+
+@pytest.mark.parametrize("other", [{"group": "64"}, {"bits": "6"}, {"packing": "another hash"}], ids=repr)
+def test_what_is_packed_otherwise_is_quantised_anew(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture, other: dict[str, str]
+) -> None:
+    def later(precision: str) -> dict[str, str]:
+        return layout(precision) | other
+
+    kept(tmp_path, source)
+    with caplog.at_level(logging.INFO, LOG):
+        kept(tmp_path, source, layout=later)
+    assert "is packed in another way: quantising anew" in caplog.text
+    assert QuantisedFile(tmp_path, [source], layout=later).open("int8")
+    assert not QuantisedFile(tmp_path, [source]).open("int8")
+
+
+def test_a_few_owners_files_stay_those_that_were_used_last(tmp_path: Path, source: Path) -> None:
+    def there() -> set[str]:
+        return {p.name for p in tmp_path.glob("tonewheel-*")}
+
+    for n, owner in enumerate("abc"):
+        path = kept(tmp_path, source, owner=owner, most=3).path
+        os.utime(path, ns=(n, n))
+    assert there() == {f"tonewheel-int8-{owner}.safetensors" for owner in "abc"}
+    assert QuantisedFile(tmp_path, [source], owner="a", most=3).open("int8")  # used: "b" is the oldest now
+    kept(tmp_path, source, owner="d", most=3)
+    assert there() == {f"tonewheel-int8-{owner}.safetensors" for owner in "acd"}
+    assert source.is_file()
 
 
 def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(
@@ -242,7 +284,32 @@ def test_a_folder_of_the_users_own_is_left_as_it_is(
     second, read_again = start("int8")
     assert torch.equal(first, second) and linears(read) and not linears(read_again)
     assert sorted(own.iterdir()) == before
-    assert (tmp_path / "data/models/musicgen-small/own/tonewheel-int8.safetensors").is_file()
+    assert len(list((tmp_path / "data/models/musicgen-small/own").glob("tonewheel-int8-*.safetensors"))) == 1
+
+
+def test_each_folder_of_the_users_own_has_a_file_of_its_own(
+    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for own in ("a", "b"):
+        shutil.copytree(folder, tmp_path / own)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    read: dict[str, list[bool]] = {}
+    for own in ("a", "b", "a", "link"):
+        monkeypatch.setenv("TONEWHEEL_MUSICGEN_SMALL_PATH", str(tmp_path / own))
+        read.setdefault(own, []).append(bool(linears(start("int8")[1])))
+    assert read == {"a": [True, False], "b": [True], "link": [False]}
+
+
+def test_kernels_of_another_group_never_misread_what_was_kept(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_128 = native_layout("int8")
+    assert (of_128["bits"], of_128["group"]) == ("8", "128") and native_layout("int4")["bits"] == "4"
+    assert native_layout("int8") == of_128 and native_layout("int4")["packing"] != of_128["packing"]
+    start("int8")
+    monkeypatch.setattr("tonewheel.engine.kernels.native.GROUP", 64)
+    assert native_layout("int8")["packing"] != of_128["packing"]
+    first, read = start("int8")
+    second, read_again = start("int8")
+    assert linears(read) and not linears(read_again) and torch.equal(first, second)
 
 
 def test_float32_keeps_nothing(start: Start, folder: Path) -> None:
