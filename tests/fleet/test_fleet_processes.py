@@ -120,6 +120,22 @@ def test_a_busy_model_is_never_ended_for_room_but_waited_for(make_fleet: MakeFle
     assert alive(two) and not alive(one)
 
 
+def test_an_idle_model_that_is_looked_after_just_then_makes_room_all_the_same(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(memory=1 * GB)
+    one, folder, looking = pid_of(fleet, "one"), fleet.records.of("one"), threading.Event()
+
+    def look() -> None:  # as a reaper does, of this process or of another
+        with folder.locked(lambda: None):
+            looking.set()
+            time.sleep(0.5)
+
+    reaper = InBackground(look)
+    assert looking.wait(60)
+    two = pid_of(fleet, "two")
+    reaper.result()
+    assert alive(two) and not alive(one)
+
+
 def test_a_model_that_can_never_fit_is_refused_with_the_figures(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(memory=3 * GB)
     with pytest.raises(CannotFit, match=r"needs 6\.0 GB.*has 3\.0 GB in all") as caught:

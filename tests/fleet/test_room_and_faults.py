@@ -9,8 +9,8 @@ import pytest
 from tonewheel import errors
 from tonewheel.fleet.faults import ServiceFault, from_answer
 from tonewheel.fleet.memory import Device
-from tonewheel.fleet.records import Records, this_process
-from tonewheel.fleet.room import CannotFit, Need, candidates, fits
+from tonewheel.fleet.records import Record, Records, State, this_process
+from tonewheel.fleet.room import CannotFit, Need, Room, candidates, fits
 
 CPU = Device("cpu", "x86", 64, 60)
 SMALL = Device("cuda", "A", 10, 9, id="GPU-a", index=0)
@@ -37,6 +37,23 @@ def test_a_model_for_another_machine_is_refused_for_good() -> None:
 
 def test_what_is_kept_free_and_what_is_promised_are_not_given_away() -> None:
     assert fits(9, SMALL, 0, 0) and not fits(9, SMALL, 1, 0) and not fits(9, SMALL, 0, 1)
+
+
+@pytest.mark.parametrize(("state", "busy"), [("starting", True), ("ready", False), ("stopping", True)])
+def test_a_model_that_comes_or_goes_is_waited_for_and_not_taken_for_what_stays(
+    tmp_path: Path, state: State, busy: bool
+) -> None:
+    records = Records(tmp_path)
+    record = Record(
+        model="m", service="m", process=this_process(), owner=this_process(), port=1, state=state, device="cpu",
+        need_bytes=5, started_at=0.0,
+    )  # fmt: skip
+    records.of("m").write(record)
+    room = Room(records, lambda: [CPU], 0, lambda *_: None)
+    assert room._busy(Need("other", ("cpu",), 61), CPU) is busy
+    lease = records.of("m").lease()
+    assert room._busy(Need("other", ("cpu",), 61), CPU)
+    lease.unlink()
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ _POLL_S = 0.05  # between two looks at `cancelled`
 _BUSY_POLL_S = 0.1  # a slot is looked for so often, whatever the service says: its guess may be far off
 _LOADING = "load"  # the stage told while a model is started
 _LET_GO_S = 30.0  # work told to stop has stopped by then, or its process is ended
+_DYING_S = 10.0  # a process that dies closes its connections a moment before it is gone, on a busy machine a long one
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +269,9 @@ class Fleet:
     def _broke_off(self, record: Record, error: httpx.HTTPError, asked_at: float) -> TonewheelError:
         """Why a connection ended in the middle; `asked_at` in seconds since the epoch."""
         folder = self.records.of(record.model)
-        until = time.monotonic() + 2.0
+        until = time.monotonic() + _DYING_S
         while record.process.alive() and time.monotonic() < until:
-            time.sleep(0.02)  # a process that dies closes its connections a moment before it is gone
+            time.sleep(0.02)
         if record.process.alive():
             return Unavailable(f"model {record.model} broke off its answer ({type(error).__name__})")
         current, noted = folder.record(), folder.crashes()  # in this order: who notes a crash forgets the process then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ class CannotFit(OutOfMemory):
 
 
 Check = Callable[[], None]  # raises to give up
+
+_DECIDING_S = 2.0  # for who decides about an idle model just now: a reaper that looks after it, a request that takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,9 @@ class Room:
                 for device in possible:
                     if fits(need.count, device, self._reserve, self._promised(device)):
                         return claim(device)
+            busy = self._busy(need, possible[0])
             if not any(self._make_room(need, device) for device in possible):
-                self._wait_or_refuse(need, possible[0])
+                self._wait_or_refuse(need, possible[0], busy)
 
     def make_to_grow(self, need: Need, idle_count: int, record: Record, check: Check) -> None:
         """Room on the device a model is on, for what its next request takes beyond what it holds idle."""
@@ -114,31 +118,41 @@ class Room:
             if device is None or fits(growth.count, device, self._reserve, self._promised(device)):
                 return
             candidates(replace(need, kinds=(device.kind,)), [device], self._reserve)
+            busy = self._busy(growth, device)
             if not self._make_room(growth, device):
-                self._wait_or_refuse(growth, device)
+                self._wait_or_refuse(growth, device, busy)
 
     def _make_room(self, need: Need, device: Device) -> bool:
-        """End one idle model of this device, if ending all of them would be enough; whether it did."""
+        """End one idle model of this device, if ending all of them would be enough; whether to look again: one was
+        ended, or one of them is used by now."""
         idle = self._idle(device, besides=need.model)
         promised = self._promised(device)
         if not idle or not enough_to_end(need, device, self._reserve, promised, idle, _held):
             return False
+        used_by_now = False
         for record in idle:
             folder = self._records.of(record.model)
-            with folder.locked() as held:
-                current = folder.live() if held else None
+            # It is waited for: passed over, a model used later would be ended instead, or room refused that there is.
+            with contextlib.suppress(_StillDeciding), folder.locked(_for(_DECIDING_S)):
+                current = folder.live()
                 if current is None or current.process != record.process or folder.leases():
-                    continue  # somebody uses it by now
+                    used_by_now = True
+                    continue
                 self._end(folder, current, f"room for {need.model}")
                 return True
-        return False
+        return used_by_now
 
-    def _wait_or_refuse(self, need: Need, device: Device) -> None:
+    def _busy(self, need: Need, device: Device) -> bool:
+        """Whether a model on the device works, is being loaded or is ending. Asked before room is made: what has come
+        to its end meanwhile is seen as idle there."""
+        there = [r for r in self._records.live() if on(device, r) and r.model != need.model]
+        return any(r.state != "ready" or self._records.of(r.model).leases() for r in there)
+
+    def _wait_or_refuse(self, need: Need, device: Device, busy: bool) -> None:
         """Wait a little when a model of ours that works there will make room; raise CannotFit otherwise."""
         ours = [r for r in self._records.live() if on(device, r) and r.model != need.model]
         promised = self._promised(device)
         refusal = no_room(need, device, self._reserve, promised, ours)
-        busy = [r for r in ours if r.state == "starting" or self._records.of(r.model).leases()]
         if not busy or not enough_to_end(need, device, self._reserve, 0, ours, _held):
             raise refusal
         time.sleep(0.2)
@@ -157,6 +171,21 @@ class Room:
         """What models being loaded on the device will still take."""
         starting = [r for r in self._records.live() if r.state == "starting" and on(device, r)]
         return sum(max(0, r.need_bytes - (process_device_bytes(r.process.pid, device) or 0)) for r in starting)
+
+
+class _StillDeciding(Exception):
+    """Somebody holds the lock of a model for long."""
+
+
+def _for(seconds: float) -> Check:
+    """What raises _StillDeciding once so many seconds have passed."""
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise _StillDeciding
+
+    return check
 
 
 def on(device: Device, record: Record) -> bool:
