@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +137,105 @@ def test_show_rm_and_sizes_count_the_parts(tonewheel: Run, card: Card) -> None:
     assert [part["folder"] for part in shown["parts"]] == ["HeartMuLa-oss-3B", "HeartCodec-oss"]
     assert json.loads(tonewheel("rm", card.id, "--json").out)["freed_bytes"] >= size
     assert json.loads(tonewheel("show", card.id, "--json").out)["disk_bytes"] == 0
+
+
+RL, NEW_YEAR = "heartmula-3b-rl", "heartmula-3b-happy-new-year"
+CODEC = "HeartCodec-oss-20260123/model.safetensors"
+
+
+@pytest.fixture
+def releases(hub: HubServer) -> tuple[Card, Card]:
+    """Two releases with a codec in common."""
+    for name, like in (
+        ("HeartMuLa-RL-oss-3B-20260123", "HeartMuLa-oss-3B"), ("HeartMuLa-oss-3B-happy-new-year", "HeartMuLa-oss-3B"),
+        ("HeartCodec-oss-20260123", "HeartCodec-oss"),
+    ):  # fmt: skip
+        mark = b"" if "Codec" in name else name.encode()
+        files = {n: d + mark * n.endswith(".safetensors") for n, d in REPOSITORIES[like].items()}
+        listing = [listed(n, d, large=len(d) > 1000) for n, d in files.items()]
+        hub.files[f"/api/models/HeartMuLa/{name}/tree/main"] = json.dumps(listing).encode()
+        hub.files |= {f"/HeartMuLa/{name}/resolve/main/{n}": d for n, d in files.items()}
+    return registry.card(RL), registry.card(NEW_YEAR)
+
+
+def weights_asked(hub: HubServer) -> list[str]:
+    return [path.partition("/resolve/main/")[0].rpartition("/")[2]
+            for path, *_ in hub.asked if path.endswith(".safetensors")]  # fmt: skip
+
+
+def test_a_part_that_another_release_has_is_shared_with_it_and_stays_when_that_is_removed(
+    hub: HubServer, releases: tuple[Card, Card]
+) -> None:
+    first, second = releases
+    there = pull(first)
+    hub.asked.clear()
+    told: list[tuple[str, str]] = []
+    seen: dict[str, tuple[int, int]] = {}
+    here = pull(
+        second,
+        shared=lambda file, model: told.append((file.path, model)),
+        progress=lambda file, at, total: seen.update({file: (at, total)}),
+    )
+    assert told == [(CODEC, RL)] and seen[CODEC] == (1_000_000, 1_000_000)
+    assert set(weights_asked(hub)) == {"HeartMuLa-oss-3B-happy-new-year"}
+    assert (here / CODEC).samefile(there / CODEC)
+    size = here_bytes(first)
+    assert size - remove(first) == 1_000_000  # what stays for the other is not freed
+    assert not is_pulled(first) and is_pulled(second)
+    assert (here / CODEC).read_bytes() == WEIGHTS[:1_000_000]
+    assert remove(second) > 1_000_000
+
+
+def test_where_files_cannot_be_linked_the_part_is_copied(
+    hub: HubServer, releases: tuple[Card, Card], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    there = pull(releases[0])
+    hub.asked.clear()
+    monkeypatch.setattr("tonewheel.fleet.shared_files.os.link", refused)
+    here = pull(releases[1])
+    assert set(weights_asked(hub)) == {"HeartMuLa-oss-3B-happy-new-year"}
+    assert (here / CODEC).read_bytes() == (there / CODEC).read_bytes() and not (here / CODEC).samefile(there / CODEC)
+    assert is_pulled(releases[1])
+
+
+@pytest.mark.parametrize("how", ["changed", "changed unseen", "gone"])
+def test_a_part_of_another_release_that_is_not_what_was_pulled_is_fetched(
+    hub: HubServer, releases: tuple[Card, Card], how: str
+) -> None:
+    codec = pull(releases[0]) / CODEC
+    stat = codec.stat()
+    if how == "gone":
+        codec.unlink()
+    else:
+        codec.write_bytes(WEIGHTS[1:1_000_001])
+    if how == "changed unseen":  # of the same size and time: only its hash tells
+        os.utime(codec, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    hub.asked.clear()
+    here = pull(releases[1], shared=lambda *_: pytest.fail("nothing there is fit to be shared"))
+    assert "HeartCodec-oss-20260123" in weights_asked(hub)
+    assert (here / CODEC).read_bytes() == WEIGHTS[:1_000_000] and is_pulled(releases[1])
+
+
+def test_a_shared_part_that_is_spoilt_is_mended_in_both(hub: HubServer, releases: tuple[Card, Card]) -> None:
+    folders = [pull(card) for card in releases]
+    (folders[0] / CODEC).write_bytes(b"spoilt")
+    assert not any(is_pulled(card) for card in releases)
+    for card in releases:
+        pull(card)
+    assert all(is_pulled(card) for card in releases)
+    assert (folders[0] / CODEC).samefile(folders[1] / CODEC)
+
+
+def test_pull_tells_what_is_shared(tonewheel: Run, releases: tuple[Card, Card]) -> None:
+    assert tonewheel("pull", RL).code == 0
+    done = tonewheel("pull", NEW_YEAR)
+    assert f"Shared with {RL}, which is here already: 1 file, 1 MB" in done.err
+    assert tonewheel("rm", NEW_YEAR).code == 0
+    events = [json.loads(line) for line in tonewheel("pull", NEW_YEAR, "--json").out.splitlines()]
+    assert {"event": "shared", "file": CODEC, "with": RL, "size_bytes": 1_000_000} in events
 
 
 def test_parts_with_known_hashes_count_and_are_held_to_them(hub: HubServer) -> None:

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from tonewheel.fleet.catalogue import Entry, Running
     from tonewheel.fleet.records import Records
+    from tonewheel.models.base import CardFile
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _WIDE = 110  # characters of a terminal that has room for what a model is
@@ -100,6 +101,8 @@ def pull(
 ) -> None:
     """Fetch the weights of a model; one that was cut off goes on where it stopped.
 
+    Files that another model here has already are shared with it, not fetched again.
+
     Examples:
 
       tonewheel pull musicgen-small
@@ -111,15 +114,17 @@ def pull(
     from tonewheel.models import registry
 
     card = registry.card(name)
+    shared = _Shared(as_json)
     if accept_license:
         record_consent(card)
         if card.forbids and not as_json:
             typer.echo(f"{card.weight_license}: {card.forbids}", err=True)
     if as_json:
-        folder = fetch(card, source=source, progress=_JsonLines().tell)
+        folder = fetch(card, source=source, progress=_JsonLines().tell, shared=shared.tell)
     else:
         with _Bars() as bars:
-            folder = fetch(card, source=source, progress=bars.tell)
+            folder = fetch(card, source=source, progress=bars.tell, shared=shared.tell)
+    shared.sum_up()
     if as_json:
         _print({"event": "pulled", "model": card.id, "folder": str(folder), "size_bytes": card.size_bytes}, indent=None)
     else:
@@ -261,6 +266,26 @@ class _JsonLines:
         if here == total or time.monotonic() - self._told_at > 0.5:
             self._told_at = time.monotonic()
             _print({"event": "progress", "file": file, "here_bytes": here, "size_bytes": total}, indent=None)
+
+
+class _Shared:
+    """Files that another model had already: a line of JSON each, or for the eye one line a model."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._files: dict[str, list[int]] = {}
+
+    def tell(self, file: CardFile, model: str) -> None:
+        self._files.setdefault(model, []).append(file.size_bytes)
+        if self._as_json:
+            _print({"event": "shared", "file": file.path, "with": model, "size_bytes": file.size_bytes}, indent=None)
+
+    def sum_up(self) -> None:
+        from tonewheel.fleet.memory import readable
+
+        for model, sizes in self._files.items() if not self._as_json else ():
+            subject = "1 file" if len(sizes) == 1 else f"{len(sizes)} files"
+            typer.echo(f"Shared with {model}, which is here already: {subject}, {readable(sum(sizes))}", err=True)
 
 
 class _Bars:

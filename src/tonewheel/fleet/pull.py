@@ -10,7 +10,7 @@ cut off goes on at the byte where it stopped. Sources (`sources.py`): a folder (
 A card that knows no hashes names patterns: the source then says which files it has and what their hashes are. Parts of
 a card come from sources of their own into folders of their own (`CardPart`); a source given for all of a model has them
 in folders of the same names. A folder of the user's own (`TONEWHEEL_<MODEL>_PATH`) is used as it is: nothing is pulled
-into it, nothing in it is deleted.
+into it, nothing in it is deleted. A file that another model has already is linked, not fetched (`shared_files.py`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,28 @@ from tonewheel.errors import (
 )
 from tonewheel.fleet.consent import require_consent
 from tonewheel.fleet.memory import readable
-from tonewheel.fleet.sources import CHUNK, Source, Within, open_source
+from tonewheel.fleet.shared_files import (
+    MANIFEST,
+    Twin,
+    bytes_shared,
+    find_twins,
+    hash_into,
+    note,
+    sha256_of,
+    stamp,
+    take,
+)
+from tonewheel.fleet.sources import Source, Within, open_source
 from tonewheel.models.base import Card, CardFile
-from tonewheel.settings import may_unpickle, own_weights, settings, weights_dir
+from tonewheel.settings import may_unpickle, models_dir, own_weights, settings, weights_dir
 
 Tell = Callable[[str, int, int], None]
 """`progress(file, bytes of it here, bytes of it in all)`."""
 
+TellShared = Callable[[CardFile, str], None]
+"""`shared(file, model)`: the file is a link to the one that this other model has; nothing was fetched."""
+
 BUILT_IN = "built-in"
-_MANIFEST = ".pulled.json"
 _WEIGHTS = (".safetensors", ".ckpt", ".bin", ".th")
 _PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _RETRIES = 3  # connections in a row that broke without bringing anything
@@ -65,10 +78,10 @@ def is_pulled(card: Card) -> bool:
     if own_weights(card.id) is not None:
         return folder.is_dir()
     try:
-        noted = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        if any(noted.get(f.path) != [f.sha256, *_stamp(folder / f.path)] for f in card.known):
+        noted = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if any(noted.get(f.path) != [f.sha256, *stamp(folder / f.path)] for f in card.known):
             return False
-        if any(entry[1:] != _stamp(folder / path) for path, entry in noted.items()):
+        if any(entry[1:] != stamp(folder / path) for path, entry in noted.items()):
             return False
         heads = {path.rpartition("/")[0].partition("/")[0] for path in noted}
         return bool(noted) and all(part.folder in heads for part in card.parts)
@@ -95,7 +108,9 @@ def here_bytes(card: Card) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-def pull(card: Card, *, source: str | None = None, progress: Tell | None = None) -> Path:
+def pull(
+    card: Card, *, source: str | None = None, progress: Tell | None = None, shared: TellShared | None = None
+) -> Path:
     """Fetch what is missing. `source` overrides the card's (a folder on a stick, a bucket); hashes stay the card's.
 
     Raises ConsentRequired, DiskFull, PullFailed (run it again: it goes on where it stopped), WrongHash,
@@ -116,10 +131,15 @@ def pull(card: Card, *, source: str | None = None, progress: Tell | None = None)
                 opened.enter_context(share.origin)
             wanted = [(share.origin, file) for share in shares for file in share.known or _listed(share, card)]
             files = [file for _, file in wanted]
-            _check_room(card, files, folder)
+            twins = find_twins(models_dir(), folder, files)
+            _check_room(card, [f for f in files if f.path not in twins or (folder / f.path).exists()], folder)
             for origin, file in wanted:
-                _pull_file(origin, file, _inside(folder, file), progress or _unheard)
-            _note(folder, files)
+                target = _inside(folder, file)
+                if _is_here(file, target) or _taken(twins.get(file.path), file, target, shared):
+                    (progress or _unheard)(file.path, file.size_bytes, file.size_bytes)
+                else:
+                    _fetch(origin, file, target, progress or _unheard)
+            note(folder, files)
     except OSError as error:
         raise _no_room(error, folder) from error
     return folder
@@ -160,7 +180,8 @@ def _listed(share: _Share, card: Card) -> Sequence[CardFile]:
 
 
 def remove(card: Card) -> int:
-    """Delete its files, unfinished ones too; returns the bytes freed. Raises InvalidRequest, NotPulled."""
+    """Delete its files, unfinished ones too; returns the bytes freed: those that another model shares stay, for it.
+    Raises InvalidRequest, NotPulled."""
     folder = folder_of(card)
     if folder is None:
         raise InvalidRequest(f"{card.id} is built in: there is nothing to remove", param="model")
@@ -169,7 +190,7 @@ def remove(card: Card) -> int:
     if not folder.is_dir():
         raise NotPulled(f"there are no files of {card.id} here", param="model")
     with _alone(folder, card):
-        freed = here_bytes(card)
+        freed = here_bytes(card) - bytes_shared(folder)
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()  # other revisions keep it
@@ -179,17 +200,28 @@ def remove(card: Card) -> int:
 # ── one file ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pull_file(origin: Source, file: CardFile, target: Path, tell: Tell) -> None:
-    if target.is_file() and target.stat().st_size == file.size_bytes and _hash(target) == file.sha256:
-        tell(file.path, file.size_bytes, file.size_bytes)
-        return
+def _is_here(file: CardFile, target: Path) -> bool:
+    return target.is_file() and target.stat().st_size == file.size_bytes and sha256_of(target) == file.sha256
+
+
+def _taken(twin: Twin | None, file: CardFile, target: Path, shared: TellShared | None) -> bool:
+    """Was the file put into its place from another model's?"""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if twin is None or not take(twin, file, target):
+        return False
+    target.with_name(target.name + ".part").unlink(missing_ok=True)  # of a pull that was cut off
+    if shared is not None:
+        shared(file, twin.model)
+    return True
+
+
+def _fetch(origin: Source, file: CardFile, target: Path, tell: Tell) -> None:
     part = target.with_name(target.name + ".part")
     if part.exists() and part.stat().st_size > file.size_bytes:
         part.unlink()
     digest = hashlib.sha256()
     with part.open("a+b") as output:
-        _hash_into(output, digest)
+        hash_into(output, digest)
         _fill(origin, file, output, digest, tell)
         output.flush()
         os.fsync(output.fileno())
@@ -227,37 +259,12 @@ def _fill(origin: Source, file: CardFile, output: BinaryIO, digest: Any, tell: T
             raise broken
 
 
-def _hash_into(file: BinaryIO, digest: Any) -> None:
-    file.seek(0)
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        _hash_into(file, digest)
-    return digest.hexdigest()
-
-
 def _inside(folder: Path, file: CardFile) -> Path:
     """The file's place in the folder. Raises ModelBroken for a path that leads out of it."""
     path = PurePosixPath(file.path)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in file.path or "\0" in file.path:
         raise ModelBroken(f"a card names the file {file.path[:80]!r}, which is no place inside a folder")
     return folder / path
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _note(folder: Path, files: Sequence[CardFile]) -> None:
-    noted = {f.path: [f.sha256, *_stamp(folder / f.path)] for f in files}
-    temporary = folder / f"{_MANIFEST}.new"
-    temporary.write_text(json.dumps(noted))
-    temporary.replace(folder / _MANIFEST)
 
 
 @contextlib.contextmanager
