@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from io import BytesIO
@@ -21,6 +22,7 @@ from tonewheel.gateway.metrics import GatewayMetrics
 from tonewheel.gateway.names import checked_name
 from tonewheel.gateway.options import check_options
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
+from tonewheel.gateway.outwards import trust
 from tonewheel.gateway.reference import page
 from tonewheel.jobs import song_request
 from tonewheel.models import registry
@@ -179,6 +181,13 @@ def test_the_page_of_the_api_escapes_what_it_shows() -> None:
     text = page({"info": {"title": "T", "version": "1", "description": "d"}, "paths": {"/<i>": {"get": operation}}})
     assert not any(tag in text for tag in ("<script>", "<b>", "<i>"))
     assert "&lt;script&gt;" in text
+
+
+def test_only_services_elsewhere_by_https_are_asked_for_certificates_which_are_read_once() -> None:
+    assert trust("http://127.0.0.1:4001") is False
+    known = trust("https://music.example")
+    assert isinstance(known, ssl.SSLContext) and known.verify_mode == ssl.CERT_REQUIRED and known.check_hostname
+    assert trust("HTTPS://other.example") is known
 
 
 def test_help_loads_no_server() -> None:

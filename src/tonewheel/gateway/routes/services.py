@@ -20,6 +20,7 @@ from tonewheel.gateway import document as doc
 from tonewheel.gateway.auth import needs
 from tonewheel.gateway.backend import Backend
 from tonewheel.gateway.models import ServiceAddress
+from tonewheel.gateway.outwards import trust
 from tonewheel.gateway.routes import backend_of, caller_of
 from tonewheel.serving.edge import asked_method
 from tonewheel.serving.presence import while_here
@@ -103,7 +104,7 @@ async def _exchange(
     headers += [("x-request-id", caller.request_id), ("traceparent", caller.trace.traceparent())]
     headers += list(address.headers.items())
     timeout = httpx.Timeout(None, connect=10.0)  # the service has deadlines of its own
-    client = httpx.AsyncClient(base_url=address.url, timeout=timeout, trust_env=False, follow_redirects=False)
+    client = httpx.AsyncClient(base_url=address.url, timeout=timeout, trust_env=False, verify=trust(address.url))
     held.files.push_async_callback(client.aclose)
     # Quoted here: httpx takes no control characters, which a path may hold as much as anything.
     url = httpx.URL(path=f"/{quote(path, safe=_PLAIN)}", query=request.url.query.encode())
