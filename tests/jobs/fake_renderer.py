@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--storage")
     parser.add_argument("--marks", type=Path)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument("--dead-after", type=float, default=4.0)  # a busy machine must not seem dead
+    parser.add_argument("--dead-after", type=float, default=6.0)  # a busy machine must not seem dead
     parser.add_argument("--drain", type=float, default=5.0)
     parser.add_argument("--min-free", type=int, default=0)
     parser.add_argument("--ears", choices=["hears", "deaf", "fault"])

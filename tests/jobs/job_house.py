@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from tonewheel.jobs.request import song_request
 from tonewheel.jobs.store import JobStore
 from tonewheel.jobs.types import Job
+from tonewheel.library import sqlite
 from tonewheel.library.database import Database
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import FolderStorage
@@ -36,7 +38,7 @@ class WorkerProcess:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def end(self, timeout_s: float = 60.0) -> int:
+    def end(self, timeout_s: float = 120.0) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
@@ -103,6 +105,25 @@ class House:
     def let_go(self, name: str) -> None:
         (self.marks_dir / name).touch()
 
+    def freeze(self, worker: WorkerProcess) -> None:
+        """Stop its process, but not in the middle of a transaction: an SQLite file would be locked as long as it lies
+        frozen, and no other worker could do anything."""
+        for _ in range(100):
+            worker.signal(signal.SIGSTOP)
+            if not self.store.database.is_sqlite or self._writable():
+                return
+            worker.signal(signal.SIGCONT)
+            time.sleep(0.05)
+        raise AssertionError("it writes all the time")
+
+    def _writable(self) -> bool:
+        with contextlib.closing(sqlite.driver().connect(self.store.database.file, timeout=1.0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite.driver().OperationalError:
+                return False
+            return True
+
     def until(self, what: Callable[[], bool], timeout_s: float = 60.0) -> None:
         until = time.monotonic() + timeout_s
         while not what():
@@ -122,7 +143,8 @@ def open_house(folder: Path, url: str, marks_dir: Path | None = None) -> Iterato
     marks = marks_dir or folder / "marks"
     marks.mkdir(parents=True, exist_ok=True)
     database = Database.open(url)
-    store = JobStore(database, queue_limit=1000, dead_after_s=4.0)
+    # No test sees by this that a worker is dead; one that lives must not seem so because the machine is busy.
+    store = JobStore(database, queue_limit=1000, dead_after_s=120.0)
     store.create_tables()
     house = House(folder, url, store, Library(database, FolderStorage(folder / "storage")), marks)
     yield house

@@ -16,6 +16,7 @@ from fake_renderer import FakePlanner, FakeRenderer
 from job_house import House
 
 from tonewheel.errors import InvalidRequest, UnknownName
+from tonewheel.jobs import upkeep as upkeep_module
 from tonewheel.jobs.beats import Beats
 from tonewheel.jobs.children import Children, Crashed
 from tonewheel.jobs.estimate import Rate, finish_times, left_of_running
@@ -274,7 +275,10 @@ def test_many_watchers_share_one_connection_and_all_hear_everything(house: House
 # ── housekeeping ──
 
 
-def test_housekeeping_forgets_what_is_old_and_gives_back_what_is_stray(house: House, tmp_path: Path) -> None:
+def test_housekeeping_forgets_what_is_old_and_gives_back_what_is_stray(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "_QUIET_TICK_S", 3600.0)  # its thread must not come in between
     settings = WorkerSettings(
         data_dir=tmp_path / "own", database_url=house.url, storage_url=f"file://{tmp_path / 'storage'}",
         min_free_bytes=0, drain_s=0.0, keep_jobs_s=1000.0,
@@ -328,7 +332,7 @@ def test_a_database_that_is_away_while_a_queue_is_asked_does_not_end_the_queue(h
         worker.engine._claimed = away  # type: ignore[method-assign]
         job = house.order("steps=1")
         worker.engine.look("fake")
-        assert asked.wait(30)
+        assert asked.wait(60)
         assert house.marks(job) == [], "nothing is taken while it cannot be told what runs"
         worker.engine._claimed = claimed  # type: ignore[method-assign]
 

@@ -80,7 +80,7 @@ def test_a_worker_that_was_frozen_does_not_double_a_job(any_house: House) -> Non
     frozen = house.worker(data_dir="host1")
     job = house.order("hold=go")
     house.until(lambda: house.held(job))
-    frozen.signal(signal.SIGSTOP)
+    house.freeze(frozen)
     house.worker(data_dir="host2")
     house.until(lambda: house.marks(job).count("held") == 2)
     frozen.signal(signal.SIGCONT)
@@ -136,7 +136,7 @@ def test_a_job_that_kills_its_worker_is_set_aside_after_three_starts(sqlite_hous
     house = sqlite_house
     job = house.order("die")
     for _ in range(3):
-        worker = house.worker()
+        worker = house.worker(wait=False)  # it may be dead before it could say that it is ready
         house.until(lambda w=worker: not w.running)  # type: ignore[misc]
     good = house.order("steps=1")
     house.worker()
@@ -157,7 +157,7 @@ def test_a_drained_worker_finishes_what_runs_and_takes_nothing_new(any_house: Ho
     worker.signal(signal.SIGTERM)
     house.until(lambda: worker.says("takes no more"))
     house.let_go("go")
-    assert worker.process.wait(60) == 0
+    assert worker.process.wait(120) == 0
     assert house.store.get(running.id).state == "done"
     assert house.store.get(queued.id).state == "queued"
     assert house.store.workers() == []

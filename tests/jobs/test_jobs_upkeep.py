@@ -37,7 +37,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(
         assert hangs.wait(60)
         began = time.monotonic()
         worker._upkeep.stop()
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 60  # of the two minutes that the store hangs
         assert not let_go.is_set()
     finally:
         let_go.set()
