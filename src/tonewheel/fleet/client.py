@@ -15,7 +15,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +23,10 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 
 from tonewheel.errors import (
     Cancelled,
     DeadlineExceeded,
-    InvalidRequest,
     ModelCrashed,
     NotReady,
     ServiceBusy,
@@ -39,24 +37,23 @@ from tonewheel.errors import (
 from tonewheel.fleet import exchange, probe
 from tonewheel.fleet.clock import expected_here
 from tonewheel.fleet.consent import require_consent
+from tonewheel.fleet.deadline import Deadline, within
+from tonewheel.fleet.demand import audio_seconds, memory_need, read_request, work_seconds
 from tonewheel.fleet.exchange import Answer, Order, Progress
 from tonewheel.fleet.processes import Limits, Processes, Unload
 from tonewheel.fleet.pull import require_pulled
 from tonewheel.fleet.records import ModelFolder, Record, Records
 from tonewheel.fleet.remote import CONTRACTS, Remotes, RemoteService, deadline_seconds
-from tonewheel.fleet.room import Need
 from tonewheel.keep_alive import KeepAlive, parse_keep_alive
 from tonewheel.models import registry
-from tonewheel.models.base import Card, Family, ModelRequest
-from tonewheel.models.clock import ensure_in_time, longer_if_forced
+from tonewheel.models.base import Card, Family
+from tonewheel.models.clock import ensure_in_time
 from tonewheel.settings import settings
-from tonewheel.songs.faults import explain
 
 log = logging.getLogger(__name__)
 
 Asked = Callable[[], bool]
 
-_POLL_S = 0.05  # between two looks at `cancelled`
 _BUSY_POLL_S = 0.1  # a slot is looked for so often, whatever the service says: its guess may be far off
 _LOADING = "load"  # the stage told while a model is started
 _LET_GO_S = 30.0  # work told to stop has stopped by then, or its process is ended
@@ -141,14 +138,14 @@ class Fleet:
         target = self.target(model)
         kept_s = parse_keep_alive(keep_alive, parse_keep_alive(settings().keep_alive))
         order = Order(request, accept, into, headers or {}, progress or _unheard)
-        seconds = _audio_seconds(request)
+        seconds = audio_seconds(request)
         if target.remote is not None:
             limit = deadline_s if deadline_s is not None else deadline_seconds(target.remote.name, seconds)
-            clock = _Clock(limit, cancelled)
-            return self._remotely(target.remote, order, clock)
+            deadline = Deadline(limit, cancelled)
+            return self._remotely(target.remote, order, deadline)
         if deadline_s is None:  # waiting for a slot is bounded, too; the work has a deadline of its own
-            deadline_s = settings().load_timeout_s + _work_seconds(target.family, target.card, request)
-        return self._here(target, order, kept_s, _Clock(deadline_s, cancelled))
+            deadline_s = settings().load_timeout_s + work_seconds(target.family, target.card, request)
+        return self._here(target, order, kept_s, Deadline(deadline_s, cancelled))
 
     async def acall(self, model: str, request: Mapping[str, Any], **options: Any) -> Answer:
         """`call` for an event loop; a cancelled task cancels the work. `progress` comes from another thread."""
@@ -177,14 +174,14 @@ class Fleet:
 
     # ── elsewhere ──
 
-    def _remotely(self, remote: RemoteService, order: Order, clock: _Clock) -> Answer:
+    def _remotely(self, remote: RemoteService, order: Order, deadline: Deadline) -> Answer:
         while True:
             try:
-                return asyncio.run(_within(remote.run(order), clock))
+                return asyncio.run(within(remote.run(order), deadline))
             except ServiceBusy as busy:
                 if busy.type not in (ServiceBusy.type, NotReady.type):
                     raise
-                clock.pause(max(_BUSY_POLL_S, min(busy.retry_after_s, 2.0)), busy)
+                deadline.pause(max(_BUSY_POLL_S, min(busy.retry_after_s, 2.0)), busy)
 
     # ── here ──
 
@@ -203,55 +200,55 @@ class Fleet:
         assert family is not None and card is not None
         require_consent(card)
         require_pulled(card)
-        need, idle = _need(family, card, None)
+        need, idle = memory_need(family, card, None)
         kept_s = parse_keep_alive(keep_alive, parse_keep_alive(settings().keep_alive))
         with self.processes.using(need, idle, service=family.service, keep_alive_s=kept_s, check=check) as record:
             yield Address(record.address, probe.headers(), False)
 
-    def _here(self, target: Target, order: Order, kept_s: float, clock: _Clock) -> Answer:
+    def _here(self, target: Target, order: Order, kept_s: float, deadline: Deadline) -> Answer:
         family, card = target.family, target.card
         assert family is not None and card is not None
-        request = _valid(family, order.body)
+        request = read_request(family, order.body)
         require_consent(card)
         require_pulled(card)
         limit_s = deadline_seconds(card.id, request.audio_seconds())
         ensure_in_time(card, request, expected_here(family, card, request), limit_s)
-        need, idle = _need(family, card, request)
+        need, idle = memory_need(family, card, request)
         asked_at = time.monotonic()
         again = 0
         while True:
             use = self.processes.using(
-                need, idle, service=family.service, keep_alive_s=kept_s, check=clock.check,
+                need, idle, service=family.service, keep_alive_s=kept_s, check=deadline.check,
                 tell=lambda stage, fraction: order.progress(_LOADING, 0.0, None),
             )  # fmt: skip
             with use as record:
                 ready_s = time.monotonic() - asked_at
                 try:
-                    answer = self._work(record, order, clock)
+                    answer = self._work(record, order, deadline)
                 except NotReady as stopping:  # it was told to end between our finding it and our asking it
-                    clock.pause(_BUSY_POLL_S, stopping)
+                    deadline.pause(_BUSY_POLL_S, stopping)
                     continue
                 except _NeverArrived:
                     again += 1
                     if again > 3:
                         raise Unavailable(f"model {card.id} cannot be reached") from None
-                    clock.pause(_BUSY_POLL_S, None)
+                    deadline.pause(_BUSY_POLL_S, None)
                     continue
             self.processes.answered(card.id)
             return replace(answer, timings={**answer.timings, "ready": round(ready_s, 4)})
 
-    def _work(self, record: Record, order: Order, clock: _Clock) -> Answer:
+    def _work(self, record: Record, order: Order, deadline: Deadline) -> Answer:
         """Ask the process until it has a slot. Raises NotReady when it is ending, _NeverArrived when it is gone."""
         asked_at, slot = time.monotonic(), _Slot(self.records.of(record.model))
         while True:
             began_at, began = time.monotonic(), time.time()
             try:
-                answer = asyncio.run(_within(_ask(record, order, slot.accepted), clock))
+                answer = asyncio.run(within(_ask(record, order, slot.accepted), deadline))
             except ServiceBusy as busy:
                 if busy.type != ServiceBusy.type:
                     raise
                 slot.busy = busy
-                clock.pause(_BUSY_POLL_S, busy)
+                deadline.pause(_BUSY_POLL_S, busy)
                 continue
             except httpx.ConnectError:
                 raise _NeverArrived from None
@@ -319,83 +316,12 @@ class _Slot:
         self.folder.accepted()
 
 
-class _Clock:
-    """The deadline of a call, and whether it was called off."""
-
-    def __init__(self, limit_s: float | None, cancelled: Asked | None) -> None:
-        self._limit_s = limit_s
-        self._until = None if limit_s is None else time.monotonic() + limit_s
-        self._cancelled = cancelled
-
-    def check(self) -> None:
-        """Raises Cancelled or DeadlineExceeded."""
-        if self._cancelled is not None and self._cancelled():
-            raise Cancelled("the request was cancelled")
-        if self._until is not None and time.monotonic() > self._until:
-            raise DeadlineExceeded(f"the model did not answer within {self._limit_s:g} s: the work was stopped")
-
-    def pause(self, seconds: float, busy: ServiceBusy | None) -> None:
-        """Wait before the next try; raises `busy` itself when the deadline passes before a slot was free."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                self.check()
-            except DeadlineExceeded:
-                raise (busy or DeadlineExceeded("the model did not answer in time")) from None
-            time.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
-
-
-async def _within(work: Coroutine[Any, Any, Answer], clock: _Clock) -> Answer:
-    """Await `work`, looking at the clock meanwhile; giving up closes the connection, which stops the service."""
-    task = asyncio.create_task(work)
-    try:
-        while not task.done():
-            clock.check()
-            await asyncio.wait({task}, timeout=_POLL_S)
-        return task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def _ask(record: Record, order: Order, accepted: Callable[[], None]) -> Answer:
     """The request itself. Loopback: no proxy of the environment, no certificates."""
     timeout = httpx.Timeout(None, connect=5.0)  # a model may compute for long; the deadline bounds it
     order = replace(order, headers={**order.headers, **probe.headers()})
     async with httpx.AsyncClient(base_url=record.address, timeout=timeout, trust_env=False, verify=False) as client:
         return await exchange.stream(client, order, accepted=accepted)
-
-
-def _valid(family: Family, body: Mapping[str, Any]) -> ModelRequest:
-    """The request as its family reads it: a mistake is told before anything is started. Raises InvalidRequest."""
-    try:
-        return family.request.model_validate(dict(body))
-    except ValidationError as error:
-        raise explain(error, InvalidRequest, "", tuple(family.request.model_fields)) from None
-
-
-def _need(family: Family, card: Card, request: ModelRequest | None) -> tuple[Need, int]:
-    """What the model takes with this request, and what it takes idle."""
-    idle = family.memory_bytes(card, None)
-    return Need(card.id, card.devices, max(idle, family.memory_bytes(card, request))), idle
-
-
-def _work_seconds(family: Family | None, card: Card | None, body: Mapping[str, Any]) -> float:
-    """What the work on a request may take here. Raises InvalidRequest."""
-    assert family is not None and card is not None
-    limit_s = deadline_seconds(card.id, _audio_seconds(body))
-    if family.estimate is None:
-        return limit_s
-    request = _valid(family, body)
-    return longer_if_forced(limit_s, request, expected_here(family, card, request))
-
-
-def _audio_seconds(body: Mapping[str, Any]) -> float:
-    for name in ("duration", "duration_s"):
-        value = body.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    return 30.0
 
 
 def _unheard(_stage: str, _fraction: float, _eta_s: float | None) -> None:

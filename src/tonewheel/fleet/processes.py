@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import subprocess
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from functools import partial
 
 from tonewheel.errors import ModelFailed, NotReady, TonewheelError
 from tonewheel.fleet import probe
+from tonewheel.fleet.children import Children
 from tonewheel.fleet.memory import Device, ReadDevices, process_device_bytes, read_devices, readable
 from tonewheel.fleet.records import ModelFolder, ProcessId, Record, Records, identify, this_process
 from tonewheel.fleet.room import Need, Room, on
@@ -79,7 +79,7 @@ class Processes:
         self._devices = devices
         self._on_unload = on_unload
         self._spawner = Spawner()
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children = Children()
         self._lock = threading.Lock()
         self._room = Room(records, devices, self.limits.reserve_bytes, self._end)
         self._wake = threading.Event()
@@ -138,11 +138,13 @@ class Processes:
         record = folder.record()
         if record is None:
             return None
-        if self._alive(record):
+        if self._children.alive(record):
             if record.state != "stopping":
                 return record
             self._end(folder, record, "stopped", asked=True)
-        elif record.state == "stopping" or not record.owner.alive() or self._exit_code(record) in _ALREADY_ENDED:
+        elif (
+            record.state == "stopping" or not record.owner.alive() or self._children.exit_code(record) in _ALREADY_ENDED
+        ):
             folder.forget()
         else:
             self._note_crash(folder, record)
@@ -153,9 +155,9 @@ class Processes:
         words = crashes.last_words[-1] if crashes.last_words else "it said nothing"
         log.warning(
             "model %s (pid %d) crashed, %d in a row, exit code %s: %s",
-            record.model, record.process.pid, crashes.count, self._exit_code(record), words,
+            record.model, record.process.pid, crashes.count, self._children.exit_code(record), words,
         )  # fmt: skip
-        self._forget_child(record)
+        self._children.forget([record.process.pid])
 
     def _wait_out(self, folder: ModelFolder, model: str, check: Check) -> None:
         """After a crash: the back-off, twice as long each time; after too many: ModelFailed."""
@@ -195,8 +197,7 @@ class Processes:
             need_bytes=count,
             started_at=time.time(),
         )
-        with self._lock:
-            self._children[child.pid] = child
+        self._children.add(child)
         try:
             folder.write(record)
             folder.use(_UNWANTED_S)
@@ -210,7 +211,7 @@ class Processes:
     def _await(self, folder: ModelFolder, record: Record, check: Check, tell: Tell) -> Record | None:
         """The record once it is ready; None when the process ended meanwhile. Raises why it could not load."""
         pause = 0.01
-        while self._alive(record):
+        while self._children.alive(record):
             check()
             record = self._look_at_loading(folder, record, tell)
             if record.state == "ready":
@@ -274,14 +275,14 @@ class Processes:
         if not asked:
             folder.write(record.model_copy(update={"state": "stopping"}))
             (end_hard if force else end_softly)(record.process.pid)
-        while self._alive(record):
+        while self._children.alive(record):
             if check is not None:
                 check()
             if time.monotonic() - started > self.limits.grace_s:
                 end_hard(record.process.pid)
             time.sleep(0.01)
         folder.forget()
-        self._forget_child(record)
+        self._children.forget([record.process.pid])
         return self._measured(record, reason, device, held, started)
 
     def _measured(self, record: Record, reason: str, before: Device | None, held: int | None, started: float) -> Unload:
@@ -316,7 +317,7 @@ class Processes:
         """End every process this fleet started: all are asked at once, then waited for."""
         with self._lock:
             self._closed = True
-            children = list(self._children)
+        children = self._children.pids()
         self._wake.set()
         mine = [r for r in self.records.live() if r.owner == this_process() and r.process.pid in children]
         for record in mine:
@@ -327,38 +328,7 @@ class Processes:
         if self._reaper is not None and self._reaper is not threading.current_thread():
             self._reaper.join(5.0)
 
-    # ── our children ──
-
-    def _alive(self, record: Record) -> bool:
-        with self._lock:
-            child = self._children.get(record.process.pid) if record.owner == this_process() else None
-        if child is not None:
-            return child.poll() is None  # also buries it
-        return record.process.alive()
-
-    def _exit_code(self, record: Record) -> int | None:
-        with self._lock:
-            child = self._children.get(record.process.pid)
-        return child.poll() if child is not None and record.owner == this_process() else None
-
-    def _forget_child(self, record: Record) -> None:
-        with self._lock:
-            child = self._children.get(record.process.pid)
-            if child is not None and child.poll() is not None:
-                del self._children[record.process.pid]
-                if child.stdin is not None:
-                    child.stdin.close()
-
-    def _bury(self) -> None:
-        """Children that another process ended (`tonewheel stop`): no record names them, so nobody looks after them."""
-        with self._lock:
-            ended = {pid for pid, child in self._children.items() if child.poll() is not None}
-        named = {record.process.pid for _, folder in self.records.all() if (record := folder.record()) is not None}
-        with self._lock:
-            for pid in ended - named:
-                child = self._children.pop(pid, None)
-                if child is not None and child.stdin is not None:
-                    child.stdin.close()
+    # ── looking after them ──
 
     def _start_reaper(self) -> None:
         with self._lock:
@@ -379,7 +349,13 @@ class Processes:
                     log.warning("model %s: %s", model, error.message)
                 except Exception:
                     log.exception("looking after model %s failed; it is tried again", model)
-            self._bury()
+            self._forget_unnamed()
+
+    def _forget_unnamed(self) -> None:
+        """Children that another process ended (`tonewheel stop`): no record names them, so nobody looks after them."""
+        ended = self._children.ended()  # before the records are read: one that starts meanwhile is not among them
+        named = {record.process.pid for _, folder in self.records.all() if (record := folder.record()) is not None}
+        self._children.forget(ended - named)
 
     def _look_after(self, model: str, folder: ModelFolder) -> None:
         """Bury a child that crashed, end one that was idle long enough."""
@@ -390,7 +366,7 @@ class Processes:
             record = folder.record() if held else None
             if record is None or record.owner != this_process():
                 return
-            if not self._alive(record):
+            if not self._children.alive(record):
                 self._known(folder)
                 return
             trim(folder.log)
