@@ -143,7 +143,7 @@ class FakeMemory:
         return [Device("cpu", "fake", self.total, max(0, self.total - used), source="fake")]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
     """Whether `condition` came true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -169,7 +169,7 @@ class InBackground(threading.Thread):
         except BaseException as error:
             self._error = error
 
-    def result(self, seconds: float = 60.0) -> Any:
+    def result(self, seconds: float = 120.0) -> Any:
         self.join(seconds)
         assert not self.is_alive(), "the call did not end"
         if self._error is not None:

@@ -230,7 +230,7 @@ def test_a_stale_entry_with_a_reused_process_id_is_not_believed(fleet: Fleet) ->
 
 def test_a_proxy_gets_the_address_and_the_process_stays_meanwhile(fleet: Fleet) -> None:
     with fleet.using("one", check=lambda: None, keep_alive=0) as address:
-        health = httpx.get(f"{address.url}/health", headers=dict(address.headers), timeout=60)
+        health = httpx.get(f"{address.url}/health", headers=dict(address.headers), timeout=120)
         assert health.json()["service"] == "tester"
         time.sleep(0.3)
         assert len(fleet.records.live()) == 1

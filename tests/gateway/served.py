@@ -30,7 +30,7 @@ class Served:
     client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=180)  # a model may have to be started first
 
     def order(self, **body: Any) -> dict[str, Any]:
         """An accepted order; 10 s of a song unless `body` says otherwise."""

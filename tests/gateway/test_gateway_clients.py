@@ -26,7 +26,7 @@ MANY = 2500  # more than two pages of events
 ENDLESS = {"steps": 3000, "step_s": 0.1, "prompt": "nobody waits for this"}
 
 
-def wait_for(what: Callable[[], Any], s: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], s: float = 120) -> Any:
     """What `what` says once it is true."""
     until = time.monotonic() + s
     while not (found := what()):
@@ -175,7 +175,7 @@ def test_one_who_leaves_a_service_stops_its_work(dawdling: Served, path: str) ->
     begun = counted(dawdling, "begun")
     host, port = dawdling.url.removeprefix("http://").split(":")
     body = httpx.Request("POST", "http://x", json=ENDLESS).content
-    with socket.create_connection((host, int(port)), timeout=60) as leaving:
+    with socket.create_connection((host, int(port)), timeout=120) as leaving:
         head = f"POST {url} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
         leaving.sendall(head.encode() + body)
         wait_for(lambda: counted(dawdling, "begun") == begun + 1)  # a slot is busy before its work begins
@@ -186,7 +186,7 @@ def test_one_who_leaves_a_service_stops_its_work(dawdling: Served, path: str) ->
 
 
 def test_a_body_too_large_for_any_service_is_refused_before_it_is_sent(dawdling: Served) -> None:
-    connection = http.client.HTTPConnection(dawdling.url.removeprefix("http://"), timeout=60)
+    connection = http.client.HTTPConnection(dawdling.url.removeprefix("http://"), timeout=120)
     connection.request("POST", "/services/dawdler/predict", headers={"Content-Length": "100000000"})
     answer = connection.getresponse()
     detail = json.loads(answer.read())["detail"]

@@ -88,7 +88,7 @@ def test_a_service_elsewhere_is_asked_and_its_address_stays_secret(served: Serve
     assert said["audio_url"] == "/services/heartmula/audio/x.wav"
     assert "set-cookie" not in answer.headers
     shown = json.dumps(served.client.get("/v1/models").json())
-    assert elsewhere.rpartition(":")[2] not in shown
+    assert elsewhere.partition("://")[2] not in shown and f":{elsewhere.rpartition(':')[2]}" not in shown
 
 
 def test_the_planner_elsewhere_plans_and_its_address_stays_secret(served: Served, elsewhere: str) -> None:

@@ -45,7 +45,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, d
     data_dir = tmp_path_factory.mktemp("locked") / "data"
     keys = {scope: new_key(data_dir, f"for {scope}", scope) for scope in ("read", "generate", "admin")}
     with serving(data_dir, "--workers", "0", "--host", "0.0.0.0") as served:
-        served.client = httpx.Client(base_url=served.url.replace("0.0.0.0", "127.0.0.1"), timeout=60)
+        served.client = httpx.Client(base_url=served.url.replace("0.0.0.0", "127.0.0.1"), timeout=120)
         yield served, keys
 
 

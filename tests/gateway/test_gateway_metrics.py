@@ -98,7 +98,7 @@ def test_a_worker_on_another_machine_tells_its_own_models(tmp_path: Path) -> Non
     try:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["metrics"]
-        said = metrics_of(wait_for(lambda: httpx.get(url, timeout=60)).text)
+        said = metrics_of(wait_for(lambda: httpx.get(url, timeout=120)).text)
         assert said["tonewheel_resident_models",] == 0
         assert said["process_open_fds",] > 0
     finally:

@@ -34,7 +34,7 @@ def refused(answer: httpx.Response, status: int, kind: str | None = None) -> dic
 def raw(served: Served, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
     """A request whose target no client library has tidied up."""
     host, port = served.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection = http.client.HTTPConnection(host, int(port), timeout=120)
     connection.putrequest(method, target, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name.replace("_", "-"), value)
@@ -135,7 +135,7 @@ def test_large_bodies_are_refused_while_they_stream(idle: Served) -> None:
         refused(idle.client.post(path, content=b"x" * (3 * 1024 * 1024)), 413, "too_large")
     refused(idle.client.post("/v1/songs", content=endless()), 413, "too_large")  # no Content-Length: 100 MB in chunks
     host, port = idle.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=25)
+    connection = http.client.HTTPConnection(host, int(port), timeout=120)
     connection.request("POST", "/v1/songs", headers={"Content-Length": "100000000"}, body=None)
     assert connection.getresponse().status == 413  # known from its length: not a byte of it is read
     connection.close()
@@ -234,7 +234,7 @@ def test_one_who_waits_no_longer_leaves_no_job_behind(idle: Served) -> None:
             assert time.monotonic() < limit, states()
             time.sleep(0.05)
 
-    connection = http.client.HTTPConnection(idle.url.removeprefix("http://"), timeout=60)
+    connection = http.client.HTTPConnection(idle.url.removeprefix("http://"), timeout=120)
     connection.request("POST", "/compose", json.dumps({"narrative": "nobody waits for this", "duration": 10}))
     until(["queued"])
     connection.close()

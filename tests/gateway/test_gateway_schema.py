@@ -60,7 +60,7 @@ _NOT_HERE = ("/compose", "/v1/music/generations", "/v1/search")  # without a wor
 def test_the_examples_of_the_document_are_accepted(app: FastAPI) -> None:
     async def ask() -> None:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8900", timeout=60) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8900", timeout=180) as client:
             for method, path, operation in operations(app.openapi()):
                 if method != "post" or path.startswith("/services") or path in _NOT_HERE:
                     continue
@@ -115,7 +115,7 @@ def ask_everything(schema: BaseSchema, examples: int, url: str | None = None) ->
                 nonlocal asked
                 if isinstance(case.body, dict) and "duration" in case.body and "/composer/" in case.path:
                     case.body["duration"] = 10  # two seconds of work, not half a minute
-                answer = case.call(base_url=url, timeout=60)
+                answer = case.call(base_url=url, timeout=180)
                 asked += 1
                 fault = answer.status_code >= 500 and (case.path, answer.status_code) != ("/readyz", 503)
                 assert not fault, (case.method, case.path, case.body, answer.text)

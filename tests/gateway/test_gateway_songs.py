@@ -11,6 +11,7 @@ import httpx
 import pytest
 import soundfile
 from served import NARRATIVE, Served
+from test_gateway_clients import wait_for
 
 from tonewheel.fleet.records import Records
 
@@ -249,8 +250,7 @@ def test_models_and_their_services_are_behind_the_same_port(server: Served) -> N
 def test_health_says_alive_ready_and_what_is_queued(server: Served) -> None:
     assert server.client.get("/livez").json() == {"status": "ok"}
     assert server.client.get("/health").json()["service"] == "gateway"
-    ready = server.client.get("/readyz")
-    assert ready.status_code == 200
+    ready = wait_for(lambda: (said := server.client.get("/readyz")).status_code == 200 and said)  # its worker is there
     assert ready.json()["workers"] == 1
     metrics = server.client.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")

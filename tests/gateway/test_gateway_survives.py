@@ -91,7 +91,7 @@ def test_jobs_outlive_the_gateway_and_the_worker(tmp_path: Path) -> None:
         before = gateway_of(served)
         os.kill(before, signal.SIGKILL)
         # The listening socket is held by the parent: a new connection waits for the new gateway, it is not refused.
-        served.client = httpx.Client(base_url=served.url, timeout=60)
+        served.client = httpx.Client(base_url=served.url, timeout=120)
         assert _alive(served) == 200
         assert gateway_of(served) != before
         once(served, job)
@@ -123,7 +123,7 @@ def test_a_power_cut_loses_no_job_and_leaves_no_process(tmp_path: Path) -> None:
         served.wait(job, lambda j: j["state"] != "queued")
         family = psutil.Process(served.process.pid).children(recursive=True)
         served.stop()
-        _gone, alive = psutil.wait_procs(family, timeout=60)
+        _gone, alive = psutil.wait_procs(family, timeout=120)
         assert not alive
     with serving(tmp_path) as served:
         once(served, job)
@@ -140,7 +140,7 @@ def test_sigterm_ends_everything_and_gives_running_work_back(tmp_path: Path) -> 
             served.process.send_signal(signal.SIGTERM)
             list(lines)  # the stream ends by itself, it is not cut off
         assert served.process.wait(timeout=120) == 0
-        assert not psutil.wait_procs(family, timeout=60)[1]
+        assert not psutil.wait_procs(family, timeout=120)[1]
     with serving(tmp_path, "--workers", "0") as served:
         assert served.job(job["id"])["state"] == "queued"
 

@@ -10,16 +10,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import psutil
+import httpx
 import pytest
 from served import Served, serving
+from test_gateway_survives import steps_of, workers_of
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 SECRET = "a narrative nobody else may read"
 LYRICS = "[Verse]\nwords that stay in the house"
-TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CALLER = "b7ad6b7169203331"
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +47,28 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
     server.shutdown()
 
 
-def worker_of(served: Served) -> int:
-    return next(p.pid for p in psutil.Process(served.process.pid).children() if "worker" in p.cmdline())
-
-
 def attributes(span: Any) -> dict[str, Any]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+def killed_in_render(served: Served) -> tuple[httpx.Response, str]:
+    """The answer to an order whose worker was killed while it was rendered, however quick that is; and its trace."""
+    for n in range(1, 11):
+        trace = f"0af7651916cd43dd8448eb211c8{n:05}"
+        headers = {"traceparent": f"00-{trace}-{CALLER}-01", "X-Request-Id": "mine-7"}
+        body = {"narrative": SECRET, "lyrics": LYRICS, "duration_s": 120, "seed": 1}
+        answer = served.client.post("/v1/songs", json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+        job = answer.json()
+        served.wait(job, lambda j: str(j["stage"]).startswith("render") or j["state"] == "done")
+        (worker,) = workers_of(served)
+        os.kill(worker, signal.SIGSTOP)
+        if steps_of(served, job)[-1:] == ["render"]:
+            os.kill(worker, signal.SIGKILL)
+            return answer, trace
+        os.kill(worker, signal.SIGCONT)
+        served.wait(job)
+    raise AssertionError("the renders end before they are seen to begin")
 
 
 def test_one_trace_leads_from_the_request_to_the_model_also_past_a_crash(
@@ -62,19 +79,14 @@ def test_one_trace_leads_from_the_request_to_the_model_also_past_a_crash(
         "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100",
     }  # fmt: skip
     with serving(tmp_path, **settings) as served:
-        headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "X-Request-Id": "mine-7"}
-        body = {"narrative": SECRET, "lyrics": LYRICS, "duration_s": 120, "seed": 1}
-        answer = served.client.post("/v1/songs", json=body, headers=headers)
-        assert answer.status_code == 202, answer.text
+        answer, trace = killed_in_render(served)
         job = answer.json()
-        served.wait(job, lambda j: j["state"] == "running" and str(j["stage"]).startswith("render"), s=120)
-        os.kill(worker_of(served), signal.SIGKILL)
-        assert served.wait(job, s=180)["state"] == "done"
+        assert served.wait(job)["state"] == "done"
         # The end of the server sends what waits to be sent.
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=120) == 0
 
-    ours = [(service, span) for service, span in got if span.trace_id.hex() == TRACE]
+    ours = [(service, span) for service, span in got if span.trace_id.hex() == trace]
     by_id = {span.span_id: span for _, span in ours}
 
     def only(name: str) -> tuple[str, Any]:
@@ -83,22 +95,21 @@ def test_one_trace_leads_from_the_request_to_the_model_also_past_a_crash(
         return found[0]
 
     def way(span: Any) -> list[str]:
-        """Names from a span up to the caller's."""
+        """Names from a span up to the caller's; one that leads elsewhere is of a start that was killed."""
         names = [span.name]
         while span.parent_span_id in by_id:
             span = by_id[span.parent_span_id]
             names.append(span.name)
-        assert span.parent_span_id.hex() == CALLER
-        return names
+        return names if span.parent_span_id.hex() == CALLER else []
 
     service, request = only("POST /v1/songs")
     assert (service, attributes(request)["tonewheel.request.id"]) == ("tonewheel-gateway", "mine-7")
-    assert answer.headers["traceparent"] == f"00-{TRACE}-{request.span_id.hex()}-01"
+    assert answer.headers["traceparent"] == f"00-{trace}-{request.span_id.hex()}-01"
     # The start that was killed could not send its own; what it had finished may have been sent.
-    service, model = only("generate_content composer")
-    assert service == "tonewheel-composer"
-    assert way(model) == [
-        "generate_content composer", "POST /predict/stream", "step render", "job song", "POST /v1/songs",
+    ways = [(service, way(span)) for service, span in ours if span.name == "generate_content composer" and way(span)]
+    assert ways == [
+        ("tonewheel-composer",
+         ["generate_content composer", "POST /predict/stream", "step render", "job song", "POST /v1/songs"])
     ]  # fmt: skip
     last = next(s for service, s in ours if s.name == "job song" and attributes(s)["tonewheel.job.attempt"] == 2)
     assert attributes(last)["tonewheel.job.id"] == job["id"]

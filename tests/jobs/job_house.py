@@ -124,7 +124,7 @@ class House:
                 return False
             return True
 
-    def until(self, what: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    def until(self, what: Callable[[], bool], timeout_s: float = 120.0) -> None:
         until = time.monotonic() + timeout_s
         while not what():
             if time.monotonic() > until:

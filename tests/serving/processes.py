@@ -143,7 +143,7 @@ class Service:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
 
-    def wait(self, key: str, value: object, within_s: float = 60.0) -> dict[str, Any]:
+    def wait(self, key: str, value: object, within_s: float = 120.0) -> dict[str, Any]:
         """Ask /health until `key` has `value`."""
         until = time.monotonic() + within_s
         while (health := self.get("/health").json())[key] != value:
@@ -151,7 +151,7 @@ class Service:
             time.sleep(0.02)
         return dict(health)
 
-    def stop(self, sig: int = signal.SIGTERM, timeout: float = 60.0) -> int:
+    def stop(self, sig: int = signal.SIGTERM, timeout: float = 120.0) -> int:
         self.process.send_signal(sig)
         return self.process.wait(timeout)
 
@@ -173,10 +173,10 @@ def service(name: str, folder: Path, *arguments: str, ready: bool = True, **env:
         assert line, log.read_text()
         about = json.loads(line)
         transport = httpx.HTTPTransport(uds=about["uds"]) if "uds" in about else None
-        with httpx.Client(base_url=about.get("url", "http://model"), transport=transport, timeout=60) as client:
+        with httpx.Client(base_url=about.get("url", "http://model"), transport=transport, timeout=120) as client:
             running = Service(process, about, client, log)
             if ready:
-                running.wait("state", "ready", 120)
+                running.wait("state", "ready")
             yield running
     finally:
         if process.poll() is None:

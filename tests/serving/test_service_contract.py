@@ -223,9 +223,9 @@ def test_a_hundred_megabytes_are_413_with_and_without_a_length(dawdler: Service)
         for _ in range(100):
             yield b"x" * 1_000_000
 
-    with httpx.Client(base_url=dawdler.about["url"], timeout=60) as client:
+    with httpx.Client(base_url=dawdler.about["url"], timeout=120) as client:
         error_of(client.post("/predict", content=b"x" * 100_000_000), 413, "too_large")
-    with httpx.Client(base_url=dawdler.about["url"], timeout=60) as client:
+    with httpx.Client(base_url=dawdler.about["url"], timeout=120) as client:
         error_of(client.post("/predict", content=endless()), 413, "too_large")
     assert dawdler.get("/health").status_code == 200
 
@@ -235,7 +235,7 @@ def test_the_body_limit_is_exact(dawdler: Service) -> None:
         return b'{"prompt": ""}' + b" " * (size - 14)
 
     assert dawdler.client.post("/predict", content=padded(1_000_000)).status_code == 200
-    with httpx.Client(base_url=dawdler.about["url"], timeout=60) as client:
+    with httpx.Client(base_url=dawdler.about["url"], timeout=120) as client:
         error_of(client.post("/predict", content=padded(1_000_001)), 413, "too_large")
 
 
@@ -311,7 +311,8 @@ def test_work_past_its_deadline_is_504_stopped_and_its_slot_free(plugins: Path, 
         assert detail["retryable"] is True
         assert time.monotonic() - started > 0.4
         running.wait("busy", 0)
-        assert running.get("/stopped").json()["stopped"] == 1
+        told = running.get("/stopped").json()
+        assert told["stopped"] == told["begun"] <= 1  # on a busy machine it may not have begun within half a second
         with running.client.stream("POST", "/predict/stream", json=endless) as answer:
             name, data = list(events(answer))[-1]
         assert (name, data["status"]) == ("error", 504)

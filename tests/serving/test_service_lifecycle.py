@@ -49,7 +49,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_stays_alive(
     plugins: Path, tmp_path: Path, why: str, kind: str, retryable: bool, says: str
 ) -> None:
     with service("dawdler", tmp_path, ready=False, PYTHONPATH=str(plugins), DAWDLER_LOAD_FAILS=why) as running:
-        running.wait("state", "failed", 30)
+        running.wait("state", "failed")
         ready = running.get("/readyz")
         told = error_of(ready, 503, kind)
         assert says in told["message"] and told["retryable"] is retryable
@@ -83,7 +83,7 @@ def test_on_sigterm_the_running_request_ends_new_ones_get_503_and_the_exit_is_cl
         assert "stopping" in error_of(running.post(), 503, "not_ready")["message"]
         error_of(running.get("/readyz"), 503, "not_ready")
         (tmp_path / "enough").touch()
-        assert running.process.wait(60) == 0
+        assert running.process.wait(120) == 0
         thread.join()
     assert got[0].status_code == 200
     assert got[0].json()["audio_base64"]
