@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 import subprocess
 import sys
+import threading
 from io import BytesIO
+from pathlib import Path
 from typing import cast
 
 import httpx
@@ -24,6 +27,7 @@ from tonewheel.gateway.options import check_options
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.gateway.outwards import trust
 from tonewheel.gateway.reference import page
+from tonewheel.gateway.supervise import ServeOptions, Supervisor
 from tonewheel.jobs import song_request
 from tonewheel.models import registry
 from tonewheel.serving.edge import Edge
@@ -188,6 +192,16 @@ def test_only_services_elsewhere_by_https_are_asked_for_certificates_which_are_r
     known = trust("https://music.example")
     assert isinstance(known, ssl.SSLContext) and known.verify_mode == ssl.CERT_REQUIRED and known.check_hostname
     assert trust("HTTPS://other.example") is known
+
+
+def test_a_signal_waits_for_no_lock_that_what_it_interrupts_may_hold(tmp_path: Path) -> None:
+    supervisor = Supervisor(ServeOptions("127.0.0.1", 0, 0, tmp_path))
+    with supervisor._wake._cond:  # type: ignore[attr-defined]  # as in the middle of its wait
+        handler = threading.Thread(target=supervisor._signal, args=(signal.SIGTERM, None), daemon=True)
+        handler.start()
+        handler.join(60)
+        assert not handler.is_alive()
+    supervisor._listening.close()
 
 
 def test_help_loads_no_server() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -81,8 +82,10 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, backend: Backend, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
         self._backend, self._on_listening = backend, on_listening
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._on_listening()
@@ -91,4 +94,9 @@ class _Server(uvicorn.Server):
         """First signal: end gracefully. Second: now. Not kept for uvicorn to raise again: a good end is exit code 0."""
         self.force_exit = self.should_exit
         self.should_exit = True
-        threading.Thread(target=self._backend.stop, name="stop", daemon=True).start()  # not in a signal's frame
+        # Not in the signal's frame: starting a thread takes a lock which the frame that is interrupted may hold.
+        if self._loop is not None:  # before, nobody follows anything
+            self._loop.call_soon_threadsafe(self._stop_streams)
+
+    def _stop_streams(self) -> None:
+        threading.Thread(target=self._backend.stop, name="stop", daemon=True).start()

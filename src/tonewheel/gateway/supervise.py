@@ -25,7 +25,7 @@ from tonewheel.serving.address import tcp_socket, url_of
 
 log = logging.getLogger("tonewheel.serve")
 
-_LOOK_S = 0.2
+_LOOK_S = 0.2  # also how soon a signal is noticed
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
 _FINE_AFTER_S = 10.0  # who ran so long starts again with the shortest pause
@@ -209,8 +209,8 @@ class Supervisor:
         self._wake.clear()
 
     def _signal(self, _number: int, _frame: object) -> None:
+        # Counted only: to set `_wake` takes its lock, which the frame that is interrupted may hold, for ever then.
         self._signals += 1
-        self._wake.set()
 
     def _heard(self, line: str) -> None:
         with contextlib.suppress(ValueError):

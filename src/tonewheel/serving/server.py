@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -160,15 +161,15 @@ class _Server(uvicorn.Server):
         """First signal: drain. Second: end now. Not kept for uvicorn to raise again: a drained end is a good one."""
         self._signals += 1
         if self._loop is None or self._signals > 1:
-            self._host.stop_all()
             self.should_exit = True
             self.force_exit = self._signals > 1
-            return
-        self._loop.call_soon_threadsafe(self._begin_drain, signal.Signals(sig).name)
+        if self._loop is not None:  # in the loop: what both take locks for must not be done in a signal's frame
+            again = self._signals > 1
+            self._loop.call_soon_threadsafe(self._host.stop_all if again else partial(self._begin_drain, sig))
 
-    def _begin_drain(self, why: str) -> None:
+    def _begin_drain(self, sig: int) -> None:
         if self._draining is None:
-            log.info("%s: no more work is taken", why)
+            log.info("%s: no more work is taken", signal.Signals(sig).name)
             self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
