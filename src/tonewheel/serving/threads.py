@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -52,6 +53,7 @@ class Threads:
                 result = job()
             except BaseException as error:
                 failed = True
+                traceback.clear_frames(error.__traceback__)  # they hold what the work was at: files, samples
                 future.set_exception(error)
             else:
                 future.set_result(result)

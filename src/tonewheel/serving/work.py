@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tonewheel import telemetry
 from tonewheel.audio.formats import Format
@@ -21,6 +22,7 @@ from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import Metrics
 from tonewheel.telemetry import TraceContext
 
+T = TypeVar("T")
 ENCODE_FROM = 0.9  # models tell their own work as a whole; encoding what they made comes after it
 _LEAST_BETWEEN_S = 0.05  # progress told more often is told as the latest of each stage only
 _MOST_UNTOLD = 64  # stages; a model that invents a name a step must not fill the memory of a slow listener's work
@@ -56,7 +58,7 @@ class Work:
 
     def __init__(self, host: Host, metrics: Metrics, order: Order, caller: Caller, least_deadline_s: float) -> None:
         """Takes the slot and starts. Raises NotReady or ServiceBusy."""
-        self._host, self._metrics, self._order, self._caller = host, metrics, order, caller
+        self._host, self._metrics, self._caller = host, metrics, caller
         self._loop = asyncio.get_running_loop()
         limit_s = deadline_seconds(order.request, least_deadline_s, host.card.deadline_s)
         self._limit_s = longer_if_forced(limit_s, order.request, order.expected)
@@ -66,15 +68,18 @@ class Work:
         self._chunks: deque[Audio] = deque()
         self._news = asyncio.Event()
         self._waking = False
+        # Weak: a context that held its work would be a circle around the files of the request and of the answer, and
+        # stay until a whole collection (some 500 requests later, each with its megabytes).
         self.context = RunContext(
             deadline=time.monotonic() + self._limit_s,
-            on_progress=self._tell,
-            on_audio=self._hear,
+            on_progress=_weak(self._tell),
+            on_audio=_weak(self._hear),
             request_id=caller.request_id,
         )
         self._model = host.model
         self._started = time.monotonic()
-        self._future = host.start(self._run, self.context)
+        # The order goes with the job and ends with it: an error that is told holds this, and would hold its files.
+        self._future = host.start(partial(self._run, order), self.context)
         self._future.add_done_callback(self._done)
 
     # ── for whoever waits ──
@@ -149,8 +154,8 @@ class Work:
 
     # ── in the worker thread ──
 
-    def _run(self) -> Answer:
-        order, context = self._order, self.context
+    def _run(self, order: Order) -> Answer:
+        context = self.context
         attributes = {
             telemetry.OPERATION: telemetry.GENERATE,
             telemetry.PROVIDER: "tonewheel",
@@ -165,7 +170,7 @@ class Work:
             result = self._model.run(order.request, context)
             fields, audio = encode_files(result, order.audio_format, self._encoding, bits=order.bits)
             elapsed = time.monotonic() - self._started
-            metadata = self._metadata(self._model, result.seed, result.duration_s, elapsed)
+            metadata = self._metadata(order.request.client_job_id, result.seed, result.duration_s, elapsed)
             span.set(telemetry.REQUEST_SEED, result.seed)
             span.set(telemetry.DURATION_S, result.duration_s)
             span.set(telemetry.REAL_TIME, metadata["real_time_factor"])
@@ -177,10 +182,11 @@ class Work:
         self.context.progress("encode", ENCODE_FROM + (1 - ENCODE_FROM) * fraction)
 
     def _metadata(
-        self, model: Model[Any], seed: int | None, duration_s: float | None, elapsed_s: float
+        self, client_job_id: str | None, seed: int | None, duration_s: float | None, elapsed_s: float
     ) -> dict[str, Any]:
+        model: Model[Any] = self._model
         return Metadata(
-            client_job_id=self._order.request.client_job_id,
+            client_job_id=client_job_id,
             trace_id=self._caller.trace.trace_id,
             span_id=self._caller.trace.span_id,
             request_id=self._caller.request_id,
@@ -225,6 +231,17 @@ class Work:
         error = None if future.cancelled() else future.exception()
         duration = None if error or future.cancelled() else future.result().duration_s
         self._metrics.worked(self._host.card.id, elapsed, duration, error)
+
+
+def _weak(method: Callable[[T], None]) -> Callable[[T], None]:
+    """`method` as long as there is anybody to tell."""
+    held = weakref.WeakMethod(method)
+
+    def call(value: T) -> None:
+        if (alive := held()) is not None:
+            alive(value)
+
+    return call
 
 
 def _content(body: ModelRequest) -> str:
