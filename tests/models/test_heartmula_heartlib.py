@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tonewheel.engine import Engine, GenerationRequest, Sampling
+from tonewheel.engine.kernels import Kernels, PlainKernels
 from tonewheel.models.heartmula.card import RELEASES
 from tonewheel.models.heartmula.checkpoint import Checkpoint
 from tonewheel.models.heartmula.codec import HeartCodec
@@ -48,13 +49,20 @@ def made(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> di
         return dict(found)
 
 
-def test_greedy_codes_are_those_of_heartlib(checkpoint: Checkpoint, made: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("kind", ["torch", "native"])
+def test_greedy_codes_are_those_of_heartlib(checkpoint: Checkpoint, made: dict[str, np.ndarray], kind: str) -> None:
+    kernels: Kernels = PlainKernels()
+    if kind == "native":
+        pytest.importorskip("tonewheel_kernels")
+        from tonewheel.engine.kernels.native import NativeKernels
+
+        kernels = NativeKernels("float32")
     shape = LanguageShape.of(checkpoint.language.config)
     tokens = Texts(checkpoint.tokenizer, checkpoint.ids, shape.text_vocabulary)(theirs.TAGS, theirs.LYRICS)
     prompt = HeartmulaPrompt(torch.tensor(tokens.tags), torch.tensor(tokens.lyrics))
     sampling = Sampling(guidance_scale=1.5, do_sample=False)
     with checkpoint.language.reader(CPU, torch.float32) as weights:
-        language = HeartmulaLanguage(shape, weights, device=CPU, dtype=torch.float32)
+        language = HeartmulaLanguage(shape, weights, device=CPU, dtype=torch.float32, kernels=kernels)
     with Engine(language, 1) as engine:
         codes = engine.submit(GenerationRequest(prompt, theirs.FRAMES, sampling)).result(120)
     np.testing.assert_array_equal(codes.numpy(), made["codes"])

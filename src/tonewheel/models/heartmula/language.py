@@ -90,9 +90,8 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         self._backbone = Transformer(back, "backbone", weights, device=device, kernels=kernels)
         self._local = Transformer(local, "decoder", weights, device=device, kernels=kernels, positions=shape.codebooks)
         small = CacheShape(local.layers, local.key_heads, local.head_size)
-        self._within = KeyValueCache(
-            small, torch.float32, device, step=1
-        )  # of a frame's codes, where the stack is used
+        # Of a frame's codes, where the stack is used.
+        self._within = KeyValueCache(small, torch.float32, device, step=1)
         self._words = weights("text_embeddings.weight")
         self._codes = weights("audio_embeddings.weight")
         self._nothing = weights("unconditional_text_embedding.weight")[0]  # stands at every prompt position
@@ -214,7 +213,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         """Codes 1 … 7 of a frame on a stack, whose cache begins anew with every frame."""
         rows = torch.arange(len(heard), device=self.device)
         self._within.reserve(len(heard), self.codebooks)
-        x = torch.stack([self._project(heard), self._project(self._embedded(0, drawn, batch))], dim=1).flatten(0, 1)
+        x = self._project(torch.stack([heard, self._embedded(0, drawn, batch)], dim=1).flatten(0, 1))
         at, which = torch.tensor([0, 1], device=self.device).repeat(len(rows)), rows.repeat_interleave(2)
         for k, head in enumerate(self._heads):
             last = stack.step(x, which, at, self._within, False)
@@ -229,7 +228,9 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         """Codes 1 … 7 of a frame, one after another: two inputs first, then each code as it is drawn."""
         local, rows = self._local, len(heard)
         past: list[tuple[torch.Tensor, torch.Tensor]] = []
-        x = torch.stack([self._project(heard), self._project(self._embedded(0, drawn, batch))], dim=1)
+        x = self._project(torch.stack([heard, self._embedded(0, drawn, batch)], dim=1).flatten(0, 1)).unflatten(
+            0, (rows, 2)
+        )
         for k, head in enumerate(self._heads):
             first = 0 if k == 0 else k + 1
             count = x.shape[1]
@@ -259,7 +260,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
 
     def _embedded(self, codebook: int, codes: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Codes [B, 1] of one codebook → [R, width]."""
-        return embedding(codes[:, 0] + codebook * self.shape.audio_vocabulary, self._codes)[batch.owner]
+        return embedding(codes[batch.owner, 0] + codebook * self.shape.audio_vocabulary, self._codes)
 
     def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """Codes of the codebook and the end, nothing else; in place: there are thousands of them."""
