@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tonewheel.errors import InvalidRequest, OutputRefused
+from tonewheel.explain import explained
 from tonewheel.keep_alive import parse_keep_alive
 
 
@@ -230,7 +231,7 @@ def settings() -> Settings:
         first = e.errors(include_url=False, include_input=False)[0]  # its value may be a secret
         place = str(first["loc"][0]) if first["loc"] else "the settings"
         name = f"TONEWHEEL_{place.upper()}" if place in Settings.model_fields else place
-        said = first["msg"].removeprefix("Value error, ")
+        said = explained([first | {"loc": ()}], InvalidRequest).message
         raise InvalidRequest(f"the environment variable {name}: {said}", param=place) from None
 
 

@@ -38,12 +38,13 @@ def test_a_wrong_option_is_told_as_the_service_tells_it(family: str, options: di
 
 
 def test_a_right_option_is_taken_though_the_prompt_and_the_plan_are_not_there_yet() -> None:
-    for family, options in {
+    right: dict[str, dict[str, Any]] = {
         "musicgen": {"temperature": 0.7, "top_k": 50},
         "heartmula": {"top_k": 50, "guidance_scale": 2},
         "stable_audio": {"negative_prompt": "hiss"},
         "ace_step": {"bpm": 92},
-    }.items():
+    }
+    for family, options in right.items():
         check_options(options, registry.families()[family])
 
 

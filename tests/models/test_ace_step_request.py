@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidRequest
+from tonewheel.explain import explain
 from tonewheel.jobs.fleet_renderer import request_body
 from tonewheel.jobs.rendering import RenderRequest
 from tonewheel.models import registry
@@ -17,7 +18,6 @@ from tonewheel.models.ace_step.plan import from_plan
 from tonewheel.models.ace_step.recipe import frames_of, recipe_of
 from tonewheel.models.ace_step.request import AceStepRequest
 from tonewheel.songs import make_plan, plan_request
-from tonewheel.songs.faults import explain
 from tonewheel.songs.plan import SongPlan
 
 GB = 1e9

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from tonewheel.errors import Cancelled, DeadlineExceeded, InvalidRequest
+from tonewheel.explain import explain
 from tonewheel.models.base import ModelRequest, Progress, RunContext, Upload
-from tonewheel.songs.faults import explain
 
 
 def test_progress_never_goes_back_and_tells_the_time_left() -> None:

@@ -125,16 +125,16 @@ def _broken(change: tuple[str, str]) -> str:
 @pytest.mark.parametrize(
     ("change", "place", "says"),
     [
-        (("role: pad", "role: tuba"), "comps.0.role", "pad"),
+        (("role: pad", "role: tuba"), "comps[0].role", "pad"),
         (("sub_bass", "zither"), "bass.instrument", "known:"),
         (("R--- R--- R--- R-a-", "R--- R--- R--- R-a"), "bass.high.0", "15 steps"),
-        (("R--- R--- R--- R-a-", "R--- Q--- R--- R-a-"), "bass.levels.high.0", "may hold only"),
+        (("R--- R--- R--- R-a-", "R--- Q--- R--- R-a-"), "bass.levels.high[0]", "may hold only"),
         (("verse: [[I, IV]]", "verse: [[I, XIV]]"), "progressions.major.verse", "Roman numeral"),
         (("chorus:", "refrain:"), "progressions.major", "chorus is missing"),
         (("max: 80", "max: 20"), "tempo.max", "30"),
         (("modes: {major: 1}", "modes: {locrian: 1}"), "locrian", "known:"),
-        (("title: My style", "title: My style\ncolour: red"), "colour", "not permitted"),
-        (("moods: [calm]\n", ""), "moods", "required"),
+        (("title: My style", "title: My style\ncolour: red"), "colour", "unknown field: remove it"),
+        (("moods: [calm]\n", ""), "moods", "is missing: give it"),
     ],
 )
 def test_a_broken_style_says_where_and_what_in_one_line(

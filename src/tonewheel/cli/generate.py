@@ -120,7 +120,7 @@ def _checked(family: Family, card: Card, body: dict[str, Any]) -> ModelRequest:
     """The request; what the model cannot take is told before anything is started. Raises InvalidRequest."""
     from pydantic import ValidationError
 
-    from tonewheel.songs.faults import explain
+    from tonewheel.explain import explain
 
     known = family.request.model_fields
     if "prompt" not in known:

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidRequest
+from tonewheel.explain import explain
 from tonewheel.fleet.clock import expected_here
 from tonewheel.fleet.remote import deadline_seconds
 from tonewheel.fleet.room import Need
 from tonewheel.models.base import Card, Family, ModelRequest
 from tonewheel.models.clock import longer_if_forced
-from tonewheel.songs.faults import explain
 
 
 def read_request(family: Family, body: Mapping[str, Any]) -> ModelRequest:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from tonewheel.errors import InvalidRequest
+from tonewheel.explain import explain
 from tonewheel.serving.body import read_body
-from tonewheel.songs.faults import explain
 
 M = TypeVar("M", bound=BaseModel)
 MAX_BODY_BYTES = 2 * 1024 * 1024  # a plan of 100 sections with all their lyrics has some 300 kB
@@ -29,8 +29,4 @@ def _parsed(kind: type[M], data: bytes, strict: bool) -> M:
     try:
         return kind.model_validate_json(data, strict=strict or None)
     except ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        if first["type"] == "json_invalid":
-            reason = str(first.get("ctx", {}).get("error", "")) or "it cannot be read"
-            raise InvalidRequest(f"the body is not JSON: {reason}", param="body") from None
         raise explain(e, InvalidRequest, "", tuple(kind.model_fields)) from None

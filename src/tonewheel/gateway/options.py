@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidRequest, UnknownName
+from tonewheel.explain import explained
 from tonewheel.jobs import SongRequest
 from tonewheel.models.base import Family
-from tonewheel.songs.faults import explained
 
 # What an order says itself, and what its job says to the model: set here, they would contradict it.
 _NOT_OPTIONS = frozenset(SongRequest.model_fields) | {"duration", "client_job_id"}

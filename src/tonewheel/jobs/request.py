@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tonewheel.audio.formats import Format
 from tonewheel.errors import InvalidRequest
+from tonewheel.explain import explain
 from tonewheel.keep_alive import parse_keep_alive
-from tonewheel.songs.faults import explain
 from tonewheel.songs.plan import MAX_DURATION_S, MAX_SEED, SongPlan
 from tonewheel.songs.request import DEFAULT_DURATION_S, PlanRequest, plan_request
 from tonewheel.songs.text import MAX_NARRATIVE, clean_text

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from tonewheel.errors import InvalidRequest
-from tonewheel.songs.faults import no_base64
+from tonewheel.explain import no_base64
 from tonewheel.songs.plan import MAX_SEED
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

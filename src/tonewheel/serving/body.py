@@ -14,8 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from tonewheel.errors import InvalidRequest, ReadTimeout, TooLarge
+from tonewheel.explain import explain
 from tonewheel.models.base import ModelRequest
-from tonewheel.songs.faults import explain
 
 R = TypeVar("R", bound=ModelRequest)
 READ_TIMEOUT_S = 30.0  # between two pieces of a body
@@ -75,9 +75,6 @@ def _checked(kind: type[R], body: bytes | dict[str, object]) -> R:
     try:
         return kind.model_validate(body) if isinstance(body, dict) else kind.model_validate_json(body)
     except ValidationError as e:
-        if e.errors(include_url=False)[0]["type"] == "json_invalid":
-            reason = str(e.errors(include_url=False)[0].get("ctx", {}).get("error", "")) or "it cannot be read"
-            raise InvalidRequest(f"the body is not JSON: {reason}", param="body") from None
         raise explain(e, InvalidRequest, "", tuple(kind.model_fields)) from None
 
 

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tonewheel.errors import InvalidRequest, MethodNotAllowed, NotFound, TonewheelError, TooLarge
+from tonewheel.explain import explained
 from tonewheel.serving.answer import JSONWithFiles
 from tonewheel.serving.edge import CALLER
 from tonewheel.serving.faults import told
 from tonewheel.serving.ranges import RangeNotSatisfiable
-from tonewheel.songs.faults import explained
 
 GONE = 499  # nobody reads it; the log and the metrics do
 _DRAIN_S = 2.0  # how long the rest of a refused body is read, so that its sender gets to read the answer

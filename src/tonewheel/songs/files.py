@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidPlan
-from tonewheel.songs.faults import explain
+from tonewheel.explain import explain
 from tonewheel.songs.generated_song import from_generated_song, is_generated_song
 from tonewheel.songs.plan import Section, SongPlan
 

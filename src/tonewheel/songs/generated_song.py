@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tonewheel.errors import InvalidPlan
+from tonewheel.explain import explain
 from tonewheel.seeds import MAX_DRAWN
-from tonewheel.songs.faults import explain
 from tonewheel.songs.plan import MAX_SEED, Instrument, Section, SongPlan
 from tonewheel.songs.syllables import count_syllables
 from tonewheel.styles.instruments import find_instrument

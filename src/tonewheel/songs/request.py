@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tonewheel.errors import InvalidRequest
-from tonewheel.songs.faults import explain
+from tonewheel.explain import explain
 from tonewheel.songs.imagery import mood_of_word
 from tonewheel.songs.language import language_code
 from tonewheel.songs.plan import MAX_DURATION_S, MAX_SEED, MIN_DURATION_S

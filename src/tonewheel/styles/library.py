@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from tonewheel.errors import InvalidStyle, UnknownName, nearest
+from tonewheel.explain import explain
 from tonewheel.settings import settings
 from tonewheel.styles.schema import Style
 
@@ -52,10 +53,7 @@ def load_style(path: Path) -> Style:
     try:
         style = Style.model_validate(data)
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "style"
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidStyle(f"style file {path.name}: {where}: {message}") from None
+        raise explain(e, InvalidStyle, f"style file {path.name}", tuple(Style.model_fields)) from None
     if style.id != path.stem:
         raise InvalidStyle(f"style file {path.name}: id is {style.id!r}: name the file {style.id}.yaml")
     return style

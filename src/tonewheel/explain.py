@@ -19,13 +19,18 @@ def explain(
     `what` names the thing in the message ("plan song.json"; "" for a request); `known` are the field names
     an unknown one may have meant.
     """
-    return explained(fault.errors(include_url=False), error, what, known)
+    found = fault.errors(include_url=False)
+    if found[0]["type"] == "json_invalid" and not what:
+        reason = str(found[0].get("ctx", {}).get("error", "")) or "it cannot be read"
+        return error(f"the body is not JSON: {reason}", param="body")
+    return explained(found, error, what, known)
 
 
 def explained(
     found: Sequence[ErrorDetails], error: type[InvalidRequest], what: str = "", known: tuple[str, ...] = ()
 ) -> InvalidRequest:
-    """The same of the faults themselves, as FastAPI tells them of the parameters of a path or query."""
+    """The same of the faults themselves, as FastAPI tells them of the parameters of a path or query. Where they do not
+    say what was given (it may be a secret), it is not told."""
     first = found[0]
     place = place_of(first["loc"])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -90,6 +95,10 @@ _PLAIN_LINE = "must be one line of text without control characters"
 
 def _say(fault: ErrorDetails, known: tuple[str, ...]) -> str:
     kind, context, value = fault["type"], fault.get("ctx", {}), fault.get("input")
+
+    def but(shown: str) -> str:
+        return f", not {shown}" if "input" in fault else ""
+
     if kind == "value_error":
         return str(context.get("error", fault["msg"]))
     if kind == _NO_BASE64:
@@ -101,14 +110,15 @@ def _say(fault: ErrorDetails, known: tuple[str, ...]) -> str:
         near = nearest(name, known)
         return f"unknown field: did you mean {', '.join(near)}?" if near else "unknown field: remove it"
     if kind in _KINDS:
-        return f"{_KINDS[kind]}, not {_shown(value)}"
+        return f"{_KINDS[kind]}{but(_shown(value))}"
     if kind == "string_pattern_mismatch":
         names = [part for part in fault["loc"] if isinstance(part, str)]
-        return f"{_PATTERNS.get(names[-1] if names else '', _PLAIN_LINE)}, not {_shown(value)}"
+        return f"{_PATTERNS.get(names[-1] if names else '', _PLAIN_LINE)}{but(_shown(value))}"
     limit = _limit(kind, context)
     if limit:
-        return f"{limit}, not {_size(kind, value, context)}"
-    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}, got {_shown(value)}"
+        return f"{limit}{but(_size(kind, value, context))}"
+    got = f", got {_shown(value)}" if "input" in fault else ""
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}{got}"
 
 
 def _limit(kind: str, context: dict[str, Any]) -> str:
