@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def test_search_finds_words_wherever_they_stand(library: Library) -> None:
         "sections": [{"lyrics": ["Waves don’t sleep"]}],
     }
     lamp = library.add(song("The Lamp", plan=plan))
+    time.sleep(0.01)  # the database's clock counts milliseconds: one song is to be older
     sea = library.add(song("Sea", prompt="100% deep_house, no lamp", model="musicgen-small"))
     find = library.search
     assert [s.id for s in find(words="LIGHTHOUSE keep").songs] == [lamp.id]
