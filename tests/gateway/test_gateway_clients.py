@@ -182,7 +182,8 @@ def test_one_who_leaves_a_service_stops_its_work(dawdling: Served, path: str) ->
     wait_for(lambda: counted(dawdling, "stopped") == before + 1)
     leases = dawdling.data_dir / "fleet" / "dawdler" / "leases"
     wait_for(lambda: not list(leases.iterdir()))
-    wait_for(lambda: dawdling.client.post(url, json={}).status_code == 200)  # its slot is free a moment after it stopped
+    # Its slot is free a moment after it was counted as stopped.
+    wait_for(lambda: dawdling.client.post(url, json={}).status_code == 200)
 
 
 def test_a_body_too_large_for_any_service_is_refused_before_it_is_sent(dawdling: Served) -> None:
