@@ -82,3 +82,30 @@ def test_a_song_by_a_model_can_be_tried_out(tonewheel: Run) -> None:
     ran = tonewheel("song", "Neon rain", "--model", "musicgen-small", "-d", "20", "--dry-run", "--json")
     told = json.loads(ran.out)
     assert (told["model"], told["plan"]["duration_s"]) == ("musicgen-small", 20.0) and told["files"][0].endswith(".mp3")
+
+
+def test_a_song_by_a_model_that_is_not_there_is_refused_before_its_plan_is_shown(
+    tonewheel: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tonewheel.settings import settings
+
+    monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path / "data"))
+    settings.cache_clear()
+    ran = tonewheel("song", "Neon rain", "--model", "heartmula-3b", "-d", "20")
+    settings.cache_clear()
+    assert ran.code == 2 and "tonewheel pull heartmula-3b" in ran.err
+    assert len(ran.err.strip().splitlines()) == 1 and not ran.out
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("song", "x", "--duration", "abc"), "'--duration' / '-d': write a number, not 'abc' (try --help)"),
+        (("serve", "--port", "80000"), "must be at most 65535, not '80000'"),
+        (("serve", "--workers", "1.5"), "write a whole number, not '1.5'"),
+        (("song", "x", "--format", "exe"), "'exe' is not one of 'mp3', 'wav'"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_told_in_our_words(tonewheel: Run, asked: tuple[str, ...], says: str) -> None:
+    ran = tonewheel(*asked)
+    assert ran.code == 2 and says in ran.err and "Input should" not in ran.err

@@ -238,6 +238,24 @@ def test_pull_tells_what_is_shared(tonewheel: Run, releases: tuple[Card, Card]) 
     assert {"event": "shared", "file": CODEC, "with": RL, "size_bytes": 1_000_000} in events
 
 
+def test_a_dry_run_tells_what_would_be_fetched_and_fetches_nothing(
+    tonewheel: Run, hub: HubServer, releases: tuple[Card, Card], tmp_path: Path
+) -> None:
+    first, second = releases
+    plan = json.loads(tonewheel("pull", first.id, "--dry-run", "--json").out)
+    assert plan["fetch_bytes"] == sum(f["size_bytes"] for f in plan["files"]) > 2 * len(WEIGHTS)
+    assert not (tmp_path / "data").exists() and not weights_asked(hub)
+    pull(first)
+    plan = json.loads(tonewheel("pull", second.id, "--dry-run", "--json").out)
+    assert {f["path"]: f["shared_with"] for f in plan["files"]}[CODEC] == RL
+    assert plan["fetch_bytes"] == sum(f["size_bytes"] for f in plan["files"]) - 1_000_000
+    shown = tonewheel("pull", second.id, "--dry-run").out
+    assert f"shared with {RL}" in shown and "to fetch into" in shown
+    pull(second)
+    told = tonewheel("pull", second.id, "--dry-run")
+    assert "nothing to fetch into" in told.out and "shared" not in told.out, told
+
+
 def test_parts_with_known_hashes_count_and_are_held_to_them(hub: HubServer) -> None:
     def known(name: str, *, wrong: bool = False) -> tuple[CardFile, ...]:
         data = REPOSITORIES["HeartCodec-oss"][name]

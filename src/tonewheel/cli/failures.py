@@ -24,9 +24,7 @@ def report(error: BaseException) -> int:
         error.show()  # type: ignore[attr-defined]  # not a mistake: the help was wanted
         return 0
     if isinstance(error, _UsageBase):
-        # Typer takes pydantic's words for a value that is none of those allowed.
-        text = error.format_message().replace("Value error, ", "")  # type: ignore[attr-defined]
-        _say(f"{text} (try --help)")
+        _say(f"{_usage(error)} (try --help)")
         return 2
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return interrupted()
@@ -34,6 +32,20 @@ def report(error: BaseException) -> int:
         return 1
     _say(f"{type(error).__name__}: {error}: a fault of Tonewheel; run again with TONEWHEEL_DEBUG=1 for the details")
     return 1
+
+
+def _usage(error: BaseException) -> str:
+    """Typer's message, with what pydantic found wrong in our words."""
+    from pydantic import ValidationError
+
+    from tonewheel.errors import InvalidRequest
+    from tonewheel.explain import explained
+
+    text = str(error.format_message())  # type: ignore[attr-defined]
+    if isinstance(error.__cause__, ValidationError):
+        fault = error.__cause__.errors(include_url=False)[0]
+        text = text.replace(fault["msg"], explained([{**fault, "loc": ()}], InvalidRequest).message)
+    return text
 
 
 def interrupted() -> int:

@@ -142,10 +142,15 @@ def _made(card: Card, body: dict[str, Any], chosen: Any, chat: Console) -> Answe
     from tonewheel.fleet.client import Fleet
 
     accept = "audio/opus" if chosen == "opus" else INFO[chosen].media_type  # both are Ogg by their type
-    with progress_bar(chat) as show, Fleet() as fleet:
-        return fleet.call(
-            card.id, body, accept=accept, progress=lambda stage, fraction, _: show(_DOING.get(stage, stage), fraction)
-        )
+    with Fleet() as fleet:
+        fleet.require_usable(card.id)
+        with progress_bar(chat) as show:
+            return fleet.call(
+                card.id,
+                body,
+                accept=accept,
+                progress=lambda stage, fraction, _: show(_DOING.get(stage, stage), fraction),
+            )
 
 
 _DOING = {

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from tonewheel.fleet.catalogue import Entry, Running
     from tonewheel.fleet.records import Records
-    from tonewheel.models.base import CardFile
+    from tonewheel.models.base import Card, CardFile
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _WIDE = 110  # characters of a terminal that has room for what a model is
@@ -97,6 +97,7 @@ def pull(
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Agree to the licence of weights that restrict their use.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and their sizes, fetch nothing.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Fetch the weights of a model; one that was cut off goes on where it stopped.
@@ -108,12 +109,17 @@ def pull(
       tonewheel pull musicgen-small
 
       tonewheel pull musicgen-small --from /media/stick/musicgen-small
+
+      tonewheel pull musicgen-small --dry-run
     """
     from tonewheel.fleet.consent import record_consent
     from tonewheel.fleet.pull import pull as fetch
     from tonewheel.models import registry
 
     card = registry.card(name)
+    if dry_run:
+        _show_plan(card, source, as_json)
+        return
     shared = _Shared(as_json)
     if accept_license:
         record_consent(card)
@@ -129,6 +135,25 @@ def pull(
         _print({"event": "pulled", "model": card.id, "folder": str(folder), "size_bytes": card.size_bytes}, indent=None)
     else:
         typer.echo(f"{card.id} is in {folder}")
+
+
+def _show_plan(card: Card, source: str | None, as_json: bool) -> None:
+    from tonewheel.fleet.memory import readable
+    from tonewheel.fleet.pull import folder_of, plan_pull
+
+    plan = plan_pull(card, source=source)
+    fetch_bytes = sum(p.file.size_bytes for p in plan if p.to_fetch)
+    if as_json:
+        files = [{"path": p.file.path, "size_bytes": p.file.size_bytes, "here": p.here, "shared_with": p.shared_with}
+                 for p in plan]  # fmt: skip
+        _print({"model": card.id, "folder": str(folder_of(card)), "files": files, "fetch_bytes": fetch_bytes})
+        return
+    rows: list[tuple[str, ...]] = []
+    for p in plan:
+        state = "here" if p.here else f"shared with {p.shared_with}" if p.shared_with else "to fetch"
+        rows.append((state, readable(p.file.size_bytes), p.file.path))
+    _table(("", "size", "file"), rows)
+    typer.echo(f"{readable(fetch_bytes) if fetch_bytes else 'nothing'} to fetch into {folder_of(card)}")
 
 
 def rm(name: _Name, as_json: _Json = False) -> None:

@@ -39,6 +39,8 @@ def render(plan: SongPlan, model: str, wanted: Wanted) -> None:
     files = [path for path in (song, beside) if path]
     for path in files:
         check_target(path, wanted.force)
+    if not wanted.dry_run:
+        _require_usable(card)  # before a plan is shown of which nothing can be made
     chat = wanted.chat()
     chat.print(plan_view(plan))
     if wanted.dry_run:
@@ -58,6 +60,13 @@ def _check(plan: SongPlan, family: Family, card: Card, **wishes: bool) -> None:
         raise InvalidRequest(f"{card.id} makes no {name}: leave out --{name}", param=name)
     if card.max_duration_s is not None and plan.duration_s > card.max_duration_s:
         raise InvalidRequest(f"{card.id} makes at most {card.max_duration_s:g} s: ask for less", param="duration")
+
+
+def _require_usable(card: Card) -> None:
+    from tonewheel.fleet.client import Fleet
+
+    with Fleet() as fleet:
+        fleet.require_usable(card.id)
 
 
 def _made(plan: SongPlan, family: Family, card: Card, song: Path, force: bool, chat: Console) -> dict[str, Any]:

@@ -172,6 +172,13 @@ class Fleet:
         remote = self.remotes.of(card.id, *((family.service,) if default else ()))
         return Target(card.id, family, card, remote)
 
+    def require_usable(self, model: str) -> None:
+        """Raises ConsentRequired or NotPulled for a model that would run here and cannot, and UnknownName."""
+        target = self.target(model)
+        if target.remote is None and target.card is not None:
+            require_consent(target.card)
+            require_pulled(target.card)
+
     # ── elsewhere ──
 
     def _remotely(self, remote: RemoteService, order: Order, deadline: Deadline) -> Answer:

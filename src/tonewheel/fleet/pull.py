@@ -1,5 +1,6 @@
 """Weights onto this machine: from a folder or a hub, resumed where the last pull stopped, every file checked.
 
+    plan_pull(card)                  → its files, and whether each is here, shared or to be fetched
     pull(card, progress=tell)        → the folder with its files
     remove(card)                     → bytes freed
 
@@ -127,9 +128,7 @@ def pull(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, card), contextlib.ExitStack() as opened:
-            for share in shares:
-                opened.enter_context(share.origin)
-            wanted = [(share.origin, file) for share in shares for file in share.known or _listed(share, card)]
+            wanted = _wanted(card, shares, opened)
             files = [file for _, file in wanted]
             twins = find_twins(models_dir(), folder, files)
             _check_room(card, [f for f in files if f.path not in twins or (folder / f.path).exists()], folder)
@@ -143,6 +142,39 @@ def pull(
     except OSError as error:
         raise _no_room(error, folder) from error
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file that `pull` would see to. `shared_with`: the model that has it already."""
+
+    file: CardFile
+    here: bool
+    shared_with: str | None = None
+
+    @property
+    def to_fetch(self) -> bool:
+        return not self.here and self.shared_with is None
+
+
+def plan_pull(card: Card, *, source: str | None = None) -> list[Planned]:
+    """What `pull` would do, by the lists of the sources: no weights are read, nothing is written. A file of the right
+    size counts as here: its hash is for `pull` to check. Raises as `pull`, but asks for no consent and no room."""
+    folder = folder_of(card)
+    if folder is None:
+        raise InvalidRequest(f"{card.id} is built in: there is nothing to pull", param="model")
+    if own_weights(card.id) is not None:
+        require_pulled(card)
+        return []
+    with contextlib.ExitStack() as opened:
+        files = [file for _, file in _wanted(card, list(_shares(card, source)), opened)]
+    twins = find_twins(models_dir(), folder, files)
+    plan = []
+    for file in files:
+        target = _inside(folder, file)
+        here = target.is_file() and target.stat().st_size == file.size_bytes
+        plan.append(Planned(file, here, twins[file.path].model if not here and file.path in twins else None))
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +193,13 @@ def _shares(card: Card, source: str | None) -> Iterator[_Share]:
     for part in card.parts:
         patterns = tuple(f"{part.folder}/{pattern}" for pattern in part.patterns)
         yield _Share(given or Within(part.folder, open_source(part.source, part.revision)), part.known, patterns)
+
+
+def _wanted(card: Card, shares: Sequence[_Share], opened: contextlib.ExitStack) -> list[tuple[Source, CardFile]]:
+    """Every file with where it comes from; the sources stay open as long as `opened`."""
+    for share in shares:
+        opened.enter_context(share.origin)
+    return [(share.origin, file) for share in shares for file in share.known or _listed(share, card)]
 
 
 def _listed(share: _Share, card: Card) -> Sequence[CardFile]:

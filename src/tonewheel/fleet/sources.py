@@ -128,6 +128,8 @@ class Hub:
                     # A server that knows no ranges sends all: what is here already is passed over.
                     yield chunk[skip:]
                     skip = max(0, skip - len(chunk))
+        except self._httpx.ConnectError as error:
+            raise self._unreached() from error
         except self._httpx.HTTPError as error:
             raise PullFailed(
                 f"{path}: the hub broke off ({type(error).__name__}): what has arrived is kept; pull again to go on"
@@ -143,6 +145,8 @@ class Hub:
                 self._checked(response.status_code, None, f"the list of files {folder}".rstrip(), 0)
                 listed |= {str(e["path"]): e for e in response.json() if e.get("type") == "file"}
             return [self._listed(name, listed[name]) for name in _matching(listed, patterns)]
+        except self._httpx.ConnectError as error:
+            raise self._unreached() from error
         except self._httpx.HTTPError as error:
             raise PullFailed(f"the hub did not list its files ({type(error).__name__}): pull again") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -166,6 +170,12 @@ class Hub:
         if status == 200:
             return offset
         raise self._refusal(status, path)
+
+    def _unreached(self) -> PullFailed:
+        return PullFailed(
+            f"{self._client.base_url.host} cannot be reached: check this machine's connection and pull again, or pull "
+            "from a folder (--from FOLDER)"
+        )
 
     def _refusal(self, status: int, path: str) -> PullFailed:
         name = f"{self._repository} at {self._revision}"
