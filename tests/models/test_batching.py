@@ -106,6 +106,45 @@ def test_a_short_order_passes_a_long_one() -> None:
     batcher.close()
 
 
+def test_a_crew_shares_what_waits_and_each_gets_its_own_in_order() -> None:
+    both = threading.Barrier(2)
+    late = threading.Event()
+    beside: list[bool] = []
+
+    def compute(items: list[int]) -> list[int]:
+        both.wait(WAIT_S)  # alone it would wait in vain
+        beside.append(batcher.others)
+        both.wait(WAIT_S)  # neither is over before the other has looked
+        if 0 in items:
+            assert late.wait(WAIT_S)  # the later items are done first
+        else:
+            late.set()
+        return [item * item for item in items]
+
+    batcher = Batcher(compute, most=8, crew=2)
+    assert batcher.run(list(range(8))) == [n * n for n in range(8)]
+    assert (batcher.batches, batcher.items, beside) == (2, 8, [True, True])
+    batcher.close()
+
+
+def test_a_lone_batch_of_a_crew_knows_that_it_is_alone() -> None:
+    beside: list[bool] = []
+
+    def compute(items: list[int]) -> list[int]:
+        beside.append(batcher.others)
+        return items
+
+    batcher = Batcher(compute, most=8, crew=3, wait_s=0.0)
+    for n in range(3):
+        assert batcher.run([n]) == [n]
+        until = time.monotonic() + WAIT_S
+        while batcher._idle < 3:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+    assert beside == [False] * 3
+    batcher.close()
+
+
 def test_one_that_fails_fails_alone() -> None:
     desk = Desk()
     batcher = Batcher(desk, most=3, wait_s=WAIT_S)

@@ -26,7 +26,7 @@ Check = Callable[[int, int, int], None]
 """`check(rate, channels, frames)` raises when that is more than is taken; asked at the header and after each block."""
 
 CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64", "AU"})
-_FRAMES = 1 << 18  # of a block
+_FRAMES = 1 << 16  # of a block: what is made of it stays in a processor's own cache
 _UNTOLD = 1 << 60  # libsndfile's count of frames where a header tells none
 
 

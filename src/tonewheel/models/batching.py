@@ -4,12 +4,14 @@
     outs = batcher.run(windows, check=context.check_cancelled, tell=heard)    # from any thread; blocks
 
 `compute` gets up to `most` items, in which every waiting request takes its turn, one item each: a long file
-does not hold up a short one. It is called from one thread only. What comes while it computes makes up the next
-batch; when nothing was waiting, the first item waits a few milliseconds for company.
+does not hold up a short one. It is called from `crew` threads (one, if nothing is said), which share what waits.
+What comes while they compute makes up the next batches; when nothing was waiting, the first item waits a few
+milliseconds for company.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -29,7 +31,7 @@ class _Order(Generic[Item, Out]):
 
     items: Sequence[Item]
     came_at: float
-    results: list[Out] = field(default_factory=list)
+    results: dict[int, Out] = field(default_factory=dict)  # by the item's number: two of the crew may be at it
     taken: int = 0
     error: BaseException | None = None
     called_off: bool = False
@@ -40,10 +42,16 @@ class _Order(Generic[Item, Out]):
 
 
 class Batcher(Generic[Item, Out]):
-    """One thread that computes for all."""
+    """A few threads that compute for all."""
 
     def __init__(
-        self, compute: Callable[[list[Item]], Sequence[Out]], *, most: int, wait_s: float = 0.004, name: str = "batcher"
+        self,
+        compute: Callable[[list[Item]], Sequence[Out]],
+        *,
+        most: int,
+        crew: int = 1,
+        wait_s: float = 0.004,
+        name: str = "batcher",
     ) -> None:
         self.batches = 0
         self.items = 0
@@ -53,9 +61,16 @@ class Batcher(Generic[Item, Out]):
         self._waiting: deque[_Order[Item, Out]] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        # A daemon: work stuck in native code must not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._idle = crew
+        # Daemons: work stuck in native code must not keep the process from ending.
+        self._crew = [threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(crew)]
+        for thread in self._crew:
+            thread.start()
+
+    @property
+    def others(self) -> bool:
+        """For `compute`: whether another of the crew is at work, or will be as soon as it can."""
+        return len(self._crew) - self._idle > 1 or bool(self._waiting)
 
     def run(
         self,
@@ -90,16 +105,17 @@ class Batcher(Generic[Item, Out]):
                 order.called_off = True
         if order.error is not None:
             raise order.error
-        return order.results
+        return [order.results[index] for index in range(len(items))]
 
     def close(self) -> None:
-        """End the thread after what it computes; whoever still waits gets an error."""
+        """End the threads after what they compute; whoever still waits gets an error."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(5.0)
+        for thread in self._crew:
+            thread.join(5.0)
 
-    # ── in the thread ──
+    # ── in the threads ──
 
     def _work(self) -> None:
         while True:
@@ -112,9 +128,12 @@ class Batcher(Generic[Item, Out]):
                     return
                 self._await_company()
                 batch = self._take()
+                self._idle -= 1
             if batch:
                 self._do(batch)
             del batch  # or its items would stay in memory until the next
+            with self._changed:
+                self._idle += 1
 
     def _await_company(self) -> None:
         until = min(order.came_at for order in self._waiting) + self._wait_s
@@ -124,9 +143,10 @@ class Batcher(Generic[Item, Out]):
             self._changed.wait(left)
 
     def _take(self) -> list[tuple[_Order[Item, Out], int]]:
-        """The next items, one of each order in turn."""
+        """The next items, one of each order in turn: a fair part of them, where more of the crew have time."""
         batch: list[tuple[_Order[Item, Out], int]] = []
-        while self._waiting and len(batch) < self._most:
+        part = math.ceil(sum(len(o.items) - o.taken for o in self._waiting) / self._idle)
+        while self._waiting and len(batch) < min(self._most, part):
             order = self._waiting.popleft()
             if order.called_off or order.error is not None:
                 continue
@@ -144,11 +164,11 @@ class Batcher(Generic[Item, Out]):
         except Exception as error:
             self._do_apart(batch, error)
             return
-        self.batches += 1
-        self.items += len(batch)
         with self._changed:
-            for (order, _), out in zip(batch, outs, strict=True):
-                order.results.append(out)
+            self.batches += 1
+            self.items += len(batch)
+            for (order, index), out in zip(batch, outs, strict=True):
+                order.results[index] = out
             self._changed.notify_all()
 
     def _do_apart(self, batch: list[tuple[_Order[Item, Out], int]], error: Exception) -> None:

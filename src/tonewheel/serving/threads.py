@@ -25,6 +25,9 @@ class Threads:
 
     def __init__(self, count: int, name: str) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._gave_back_at = time.monotonic()
         self._threads = [threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
@@ -49,6 +52,8 @@ class Threads:
             if not future.set_running_or_notify_cancel():
                 continue
             started, failed = time.monotonic(), False
+            with self._lock:
+                self._at_work += 1
             try:
                 result = job()
             except BaseException as error:
@@ -60,12 +65,25 @@ class Threads:
                 del result
             del item, job, future  # or the last song would stay in memory until the next
             worked_s += time.monotonic() - started
-            if worked_s > _LONG_S:
+            if self._is_time(worked_s, failed):
                 _give_back(collect=failed)
                 worked_s = 0.0
 
+    def _is_time(self, worked_s: float, failed: bool) -> bool:
+        """Whether to give memory back now that a job has ended. Beside others only now and then: they would have to
+        get the same pages again, with every batch, from the kernel, which clears them first."""
+        with self._lock:
+            self._at_work -= 1
+            now = time.monotonic()
+            busy = self._at_work > 0 and not failed and now - self._gave_back_at < _BETWEEN_S
+            if worked_s <= _LONG_S or busy:
+                return False
+            self._gave_back_at = now
+            return True
+
 
 _LONG_S = 0.5  # short work leaves little behind, but a thousand times little is a lot
+_BETWEEN_S = 10.0
 
 
 def _give_back(*, collect: bool) -> None:

@@ -37,7 +37,7 @@ def decode_into(data: bytes, task: Task, out: int, report: int) -> dict[str, Any
         for block in stream.blocks:
             _ensure_heard(report)
             _ensure_sane(block, name)
-            mixed = block.mean(axis=1, keepdims=True, dtype=np.float32) if task.mono else block
+            mixed = _mixed(block) if task.mono else block
             resampler.frames += len(mixed)
             written += _write(out, resampler.more(mixed))
         _ensure_length(resampler.frames, stream.rate, limits, name)
@@ -52,6 +52,15 @@ def decode_into(data: bytes, task: Task, out: int, report: int) -> dict[str, Any
             "source_channels": stream.channels,
             "format": stream.format,
         }
+
+
+def _mixed(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """All channels in one: numpy's mean over so short an axis takes five times as long."""
+    total = block[:, :1].copy()
+    for channel in range(1, block.shape[1]):
+        total += block[:, channel : channel + 1]
+    total /= block.shape[1]
+    return total
 
 
 class _Resampler:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from tonewheel.errors import ModelBroken
 
 SAMPLE_RATE = 48_000
 _LEAST_POWER = 1e-10  # -100 dB
+_FRAMES = 64  # transformed at once on a CPU
 
 
 class LogMel:
@@ -39,15 +41,31 @@ class LogMel:
 
     def __call__(self, windows: Sequence[NDArray[np.float32]]) -> Tensor:
         """Decibels `[b, channels, frames, mels]` float32 of windows `[n]`, n at most `length`."""
-        padded = np.stack([self._padded(window) for window in windows])
-        samples = torch.from_numpy(padded).to(self._device, torch.float64)
+        padded = [self._padded(window) for window in windows]
+        power = self._power_here(padded) if self._device == "cpu" else self._power_there(padded)
+        decibels = (power @ self._filters).clamp_min_(_LEAST_POWER).log10_().mul_(10)
+        return decibels.float().unsqueeze(1).expand(-1, self._channels, -1, -1)
+
+    def _power_there(self, padded: list[NDArray[np.float32]]) -> Tensor:
+        """Power `[b, frames, bins]` on the device, by torch."""
+        samples = torch.from_numpy(np.stack(padded)).to(self._device, torch.float64)
         spectra = torch.stft(
             samples, self._size, self._hop, window=self._window, center=True, pad_mode="reflect", return_complex=True
         )
-        power = spectra.real.square() + spectra.imag.square()  # [b, bins, frames]
-        mels = power.transpose(1, 2) @ self._filters
-        decibels = 10 * mels.clamp_min(_LEAST_POWER).log10()
-        return decibels.float().unsqueeze(1).expand(-1, self._channels, -1, -1)
+        return (spectra.real.square() + spectra.imag.square()).transpose(1, 2)
+
+    def _power_here(self, padded: list[NDArray[np.float32]]) -> Tensor:
+        """The same by numpy, few frames at a time: they stay in the cache, which torch's whole spectrum does not (a
+        third of the time)."""
+        half, window = self._size // 2, self._window.numpy()
+        power = np.empty((len(padded), self.length // self._hop + 1, half + 1))
+        for samples, out in zip(padded, power, strict=True):
+            frames = sliding_window_view(np.pad(samples, half, mode="reflect"), self._size)[:: self._hop]
+            for at in range(0, len(out), _FRAMES):
+                spectra = np.fft.rfft(frames[at : at + _FRAMES] * window)
+                np.square(spectra.real, out=out[at : at + _FRAMES])
+                out[at : at + _FRAMES] += np.square(spectra.imag)
+        return torch.from_numpy(power)
 
     def _padded(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(window) >= self.length:

@@ -28,7 +28,8 @@ from tonewheel.settings import may_unpickle, settings, weights_dir
 Embedding = NDArray[np.float32]  # [512], of length 1
 
 _SCALE = 100.0  # of the contract: softmax of 100 × cosine
-_WINDOWS = {"cpu": 4, "cuda": 32}  # heard at once; on a CPU more only take more memory
+_WINDOWS = {"cpu": 2, "cuda": 32}  # heard at once; on a CPU more only take more memory
+_CREW = 4  # batches at once on a CPU: two threads that share one wait for each other at every layer
 _TEXTS = 64
 _KEPT_TEXTS = 4096  # embeddings of 2 kB
 _DECODED = 0.1  # share of the work, as progress tells it
@@ -49,14 +50,18 @@ class Clap(Model[ClapRequest]):
         loaded = load(folder, self.card.id, allow_pickle=may_unpickle(self.card.id))
         self._network = loaded.model.to(self.device)
         quicken(self._network)
+        if self.dtype == "bfloat16":
+            _shorten(self._network.audio_model)
+            _shorten(self._network.audio_projection)
         self._tokenizer, self._fused = loaded.tokenizer, loaded.fused
         self._mel = LogMel(loaded.extractor, fused=loaded.fused, device=self.device)
         # Positions begin after the padding id (RoBERTa), and two of them are used up.
         self._most_tokens = int(self._network.config.text_config.max_position_embeddings) - 2
-        self._turn = threading.Lock()  # one forward at a time: two would share the cores and both be late
+        self._threads = torch.get_num_threads()
+        self._crew = min(_CREW, self._threads) if self.device == "cpu" else 1
         self._texts: OrderedDict[str, Embedding] = OrderedDict()
         self._memory = threading.Lock()  # of the texts
-        self._windows = Batcher(self._hear, most=_WINDOWS[self.device], name="clap-audio")
+        self._windows = Batcher(self._hear, most=_WINDOWS[self.device], crew=self._crew, name="clap-audio")
         self._words = Batcher(self._read, most=_TEXTS, name="clap-text")
         context.progress("warm up", 0.7)
         incoming.warm()
@@ -124,8 +129,10 @@ class Clap(Model[ClapRequest]):
 
     def _hear(self, windows: list[Samples]) -> list[Embedding]:
         """For the batcher: the embedding of each window."""
+        # Of this thread alone. A batch with nobody beside it has all processors.
+        torch.set_num_threads(max(1, self._threads // self._crew) if self._windows.others else self._threads)
         short = torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
-        with self._turn, torch.inference_mode(), short:
+        with torch.inference_mode(), short:
             mels = self._mel(windows)
             # Fusion blends crops of a long recording in; here every crop is the window itself, as the library
             # has it for a recording of up to ten seconds.
@@ -152,7 +159,8 @@ class Clap(Model[ClapRequest]):
 
     def _read(self, texts: list[str]) -> list[Embedding]:
         """For the batcher: the embedding of each text."""
-        with self._turn, torch.inference_mode():
+        torch.set_num_threads(self._threads)
+        with torch.inference_mode():
             tokens = self._tokenizer(texts, padding=True, return_tensors="pt").to(self.device)
             found = self._network.get_text_features(
                 input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
@@ -196,6 +204,13 @@ class Clap(Model[ClapRequest]):
         own, ours = (request.genres, GENRES) if task == "genre" else (request.moods, MOODS)
         labels = own or list(ours)
         return _predictions(embedding, labels, self.embed_texts(sentences(labels), context))
+
+
+def _shorten(part: Any) -> None:
+    """Keep the weights of its products in the type that autocast would cast them to, anew for every batch."""
+    for module in part.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)
 
 
 class _Joined(Sequence[Samples]):
