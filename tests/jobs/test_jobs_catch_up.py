@@ -163,11 +163,12 @@ def test_a_worker_with_nothing_to_do_catches_up(
         data_dir=tmp_path / "own", database_url=sqlite_house.url, storage_url=storage, min_free_bytes=0, drain_s=0.0
     )
     worker = Worker(settings, renderer=ears, planner=FakePlanner(tmp_path / "marks"))
+    # Before it starts: a look that finds nothing unheard is the last one for hours.
+    files = (NewArtifact("song", "song.wav", "audio/wav", tone(0.2)),)
+    new = NewSong(title="A", model="composer", seed=1, duration_s=0.2, format="wav", files=files)
+    song = sqlite_house.library.add(new).id
     worker.start()
     try:
-        files = (NewArtifact("song", "song.wav", "audio/wav", tone(0.2)),)
-        new = NewSong(title="A", model="composer", seed=1, duration_s=0.2, format="wav", files=files)
-        song = sqlite_house.library.add(new).id
         vectors = Vectors(sqlite_house.library.database)
         sqlite_house.until(lambda: vectors.of(song, "ears") is not None)
     finally:
