@@ -91,7 +91,7 @@ def test_envelopes_start_and_end_at_nothing() -> None:
     assert fall(100)[-1] < 0.001
     assert release(1000)[0] == pytest.approx(1.0) and release(1000)[-1] < 1e-4
     for held in (220, 500, 5000):
-        envelope = adsr(held + 800, held, attack_s=0.02, decay_s=0.1, sustain=0.5, release_s=0.02)
+        envelope = adsr(held + 800, held, attack_s=0.02, decay_s=0.1, sustain=0.5)
         assert envelope[0] < 0.01 and envelope[-1] < 1e-3
         assert np.max(np.abs(np.diff(envelope))) < 0.05
 

@@ -344,7 +344,7 @@ class Processes:
                 if self._closed:
                     return
                 try:
-                    self._look_after(model, folder)
+                    self._look_after(folder)
                 except TonewheelError as error:
                     log.warning("model %s: %s", model, error.message)
                 except Exception:
@@ -357,7 +357,7 @@ class Processes:
         named = {record.process.pid for _, folder in self.records.all() if (record := folder.record()) is not None}
         self._children.forget(ended - named)
 
-    def _look_after(self, model: str, folder: ModelFolder) -> None:
+    def _look_after(self, folder: ModelFolder) -> None:
         """Bury a child that crashed, end one that was idle long enough."""
         record = folder.record()
         if record is None or record.owner != this_process():

@@ -48,7 +48,7 @@ def decay(n: int, t60: float) -> Samples:
     return np.exp(curve, out=curve)
 
 
-def adsr(n: int, held: int, *, attack_s: float, decay_s: float, sustain: float, release_s: float) -> Samples:
+def adsr(n: int, held: int, *, attack_s: float, decay_s: float, sustain: float) -> Samples:
     """float32 [n]: raised-cosine attack, exponential decay (time constant `decay_s` / 3) to `sustain`,
     from sample `held` a release. `n` should be held + release."""
     envelope = np.empty(n, np.float32)

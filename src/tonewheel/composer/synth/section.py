@@ -180,6 +180,4 @@ class Section(Voice):
             attack *= 0.5
         attack = min(attack, max(0.5 * event.held / SAMPLE_RATE, 0.004))
         attack = 2.0 ** (round(6.0 * math.log2(attack)) / 6.0)  # few lengths: curves are cached by length
-        out *= adsr(
-            n, event.held, attack_s=attack, decay_s=self.decay_s, sustain=self.sustain, release_s=self.release_s
-        )
+        out *= adsr(n, event.held, attack_s=attack, decay_s=self.decay_s, sustain=self.sustain)

@@ -253,14 +253,7 @@ class Voice:
         """The envelope, in place."""
         n = out.shape[1]
         if self.loop and self.sustain < 1.0:
-            out *= adsr(
-                n,
-                event.held,
-                attack_s=self.attack_s,
-                decay_s=self.decay_s,
-                sustain=self.sustain,
-                release_s=self.release_s,
-            )
+            out *= adsr(n, event.held, attack_s=self.attack_s, decay_s=self.decay_s, sustain=self.sustain)
             return
         attack = min(samples_of(self.attack_s), n if not self.loop else event.held)
         out[:, :attack] *= rise(attack)

@@ -277,7 +277,7 @@ def _break_cost(words: Sequence[Token], i: int) -> float:
 def _break_by_class(words: Sequence[Token], i: int, before: Token, here: Token) -> float:
     after: Tag | None = words[i + 1].tag if i + 1 < len(words) else None
     if here.tag == "COORD":
-        return _break_before_and(before, here, after)
+        return _break_before_and(here, after)
     if here.tag == "SUB":
         return 1.6 if here.word in ("that", "which", "who", "whose", "whom") else 0.5
     if here.tag == "PREP":
@@ -301,7 +301,7 @@ def _break_by_class(words: Sequence[Token], i: int, before: Token, here: Token) 
     return 6.0 if here.tag == "DET" else 9.0
 
 
-def _break_before_and(before: Token, here: Token, after: Tag | None) -> float:
+def _break_before_and(here: Token, after: Tag | None) -> float:
     if here.word in ("but", "so", "yet", "then", "nor"):
         return 0.3
     if after in ("PRON", "AUX"):

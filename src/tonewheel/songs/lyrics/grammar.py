@@ -203,9 +203,9 @@ def _open_in_place(word: str, found: frozenset[str], tag_before: Tag | None, wor
     nominal = bool(found & {"NOUN", "NOUNS"})
     verbal = bool(found & {"VERB", "VERBS"}) or ("ED" in found and not word.endswith("ed"))
     if nominal and verbal:
-        return "VERB" if _is_verb_here(word, found, tag_before, word_before, following) else "NOUN"
+        return "VERB" if _is_verb_here(found, tag_before, word_before, following) else "NOUN"
     if "ADJ" in found and (nominal or verbal):
-        return _adjective_or(word, "NOUN" if nominal else "VERB", tag_before, word_before, following)
+        return _adjective_or("NOUN" if nominal else "VERB", tag_before, word_before, following)
     if nominal:
         return "NOUN"
     if "ING" in found:
@@ -215,7 +215,7 @@ def _open_in_place(word: str, found: frozenset[str], tag_before: Tag | None, wor
     return "ED" if "ED" in found else "VERB"
 
 
-def _adjective_or(word: str, other: Tag, tag_before: Tag | None, word_before: str, following: str) -> Tag:
+def _adjective_or(other: Tag, tag_before: Tag | None, word_before: str, following: str) -> Tag:
     after = classes(following)
     if other == "VERB":
         if tag_before in ("DET", "ADJ", "NUM") or (tag_before == "AUX" and word_before not in ("to", "can", "will")):
@@ -224,7 +224,7 @@ def _adjective_or(word: str, other: Tag, tag_before: Tag | None, word_before: st
     return "ADJ" if after & {"NOUN", "NOUNS", "ADJ"} and not (after & {"VERBS"} and "NOUNS" not in after) else other
 
 
-def _is_verb_here(word: str, found: frozenset[str], tag_before: Tag | None, word_before: str, following: str) -> bool:
+def _is_verb_here(found: frozenset[str], tag_before: Tag | None, word_before: str, following: str) -> bool:
     """A form that may be noun or verb: rains, boats, love, fell."""
     follows = _closed().get(following)
     if tag_before in ("DET", "ADJ", "NUM", "PREP") and word_before != "to":

@@ -180,7 +180,6 @@ def _owned(part: Sequence[Token]) -> Iterator[tuple[int, int]]:
 
 
 _OWNERS = ("my", "your", "his", "her", "our", "their")
-_EACH = ("every", "each", "any")
 _LINKS = ("of", "in", "on", "by", "under", "without", "beyond", "at", "from", "with")
 
 
