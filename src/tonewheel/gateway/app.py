@@ -82,7 +82,7 @@ def _handlers() -> dict[int | type[Exception], Any]:
 
 async def _not_here(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code == 404:
-        missing = NotFound(f"there is nothing at {request.url.path[:80]}: GET /openapi.json lists what there is")
+        missing = NotFound(f"there is nothing at {request.url.path[:80]}: see /docs or GET /openapi.json")
         return Refusal(missing, request)
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = ", ".join(_methods(request))
