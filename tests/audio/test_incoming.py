@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import soundfile
 from hostile import HOSTILE, flac_bomb, sound, whole
 from signals import RATE, stereo, tone
 
@@ -125,8 +126,10 @@ def test_decoding_for_too_long_ends_the_decoder() -> None:
 
 
 def test_more_memory_than_allowed_is_refused() -> None:
+    silence = io.BytesIO()  # small as a file, 2 MB a block: what is left suffices to say so
+    soundfile.write(silence, np.zeros((200_000, 8), np.int16), 48_000, format="FLAC")
     with pytest.raises((UnreadableAudio, TooLarge), match="memory"):
-        decode(whole("WAV", 20.0), Limits(memory_bytes=100_000), rate=48_000)
+        decode(silence.getvalue(), Limits(memory_bytes=1_000_000))
 
 
 def test_a_decoder_opens_no_other_file(tmp_path: Path) -> None:

@@ -164,6 +164,8 @@ def _told(name: str, broken: _Broken) -> Iterator[None]:
     """What libraries raise over a broken file (`broken` are those of their own), as UnreadableAudio."""
     try:
         yield
-    except (*broken, soundfile.LibsndfileError, RuntimeError, ValueError, OSError, EOFError, MemoryError) as e:
+    except MemoryError:
+        raise UnreadableAudio(f"{name} takes more memory to decode than there is for it: cut it") from None
+    except (*broken, soundfile.LibsndfileError, RuntimeError, ValueError, OSError, EOFError) as e:
         text = getattr(e, "error_string", "") or getattr(e, "strerror", "") or str(e) or type(e).__name__
         raise UnreadableAudio(f"{name} cannot be decoded as audio: {' '.join(str(text).split())[:160]}") from None
