@@ -37,8 +37,8 @@ class Threads:
         self._jobs.put((job, future))
         return future
 
-    def close(self, timeout_s: float = 2.0) -> bool:
-        """Let them end; False when one is still at work after `timeout_s`."""
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Let them end; False when one is still at work after `timeout_s`, in which one may be giving memory back."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
