@@ -237,10 +237,16 @@ def test_killed_while_it_works_its_client_may_try_again_and_the_next_request_wor
 
     try:
         with Fleet(tmp_path) as fleet:
-            with pytest.raises(TonewheelError) as caught:
-                fleet.call(NAME, {"audio": tone(440, 600.0, 8000)}, progress=kill, deadline_s=300)
-            assert killed
-            assert caught.value.retryable
+            caught: TonewheelError | None = None
+            for _ in range(5):  # the answer may be on its way before it is heard that the work goes on
+                killed.clear()
+                try:
+                    fleet.call(NAME, {"audio": tone(440, 600.0, 8000)}, progress=kill, deadline_s=300)
+                except TonewheelError as error:
+                    caught = error
+                    break
+            assert killed and caught is not None
+            assert caught.retryable
             answer = fleet.call(NAME, {"audio": tone()}, deadline_s=300)
             assert len(answer.fields["embeddings"]) == 512
     finally:
