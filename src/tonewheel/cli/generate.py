@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What it is to sound like; empty = whatever the model likes.")] = "",
-    model: Annotated[str, typer.Option("--model", help="A model that takes prompts.")] = "musicgen-small",
+    model: Annotated[
+        str, typer.Option("--model", help="A model that takes prompts.", autocompletion=o.complete_music_model)
+    ] = "musicgen-small",
     duration: Annotated[
         float | None, typer.Option("--duration", "-d", help="Seconds of new music; absent = as the model has it.")
     ] = None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tonewheel.cli.options import complete_model
+
 if TYPE_CHECKING:
     from tonewheel.fleet.catalogue import Entry, Running
     from tonewheel.fleet.records import Records
@@ -16,11 +18,17 @@ if TYPE_CHECKING:
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _WIDE = 110  # characters of a terminal that has room for what a model is
-_Name = Annotated[str, typer.Argument(help="A model, such as composer; or a service, for its default model.")]
+_Name = Annotated[
+    str,
+    typer.Argument(
+        help="A model, such as composer; or a service, for its default model.", autocompletion=complete_model
+    ),
+]
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show one model in full.")] = None, as_json: _Json = False
+    name: Annotated[str | None, typer.Argument(help="Show one model in full.", autocompletion=complete_model)] = None,
+    as_json: _Json = False,
 ) -> None:
     """List the models with their state, size and licence, or show one.
 

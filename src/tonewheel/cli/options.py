@@ -24,6 +24,23 @@ def complete_style(incomplete: str) -> Iterable[tuple[str, str]]:
     return [(s.id, s.description) for s in styles().values() if s.id.startswith(incomplete)]
 
 
+def complete_model(incomplete: str) -> Iterable[tuple[str, str]]:
+    """Tab completion of models and services."""
+    from tonewheel.models import registry
+
+    found = {card.id: card.title for card in registry.cards().values()}
+    found |= {family.service: family.title for family in registry.families().values()}
+    return sorted((name, title) for name, title in found.items() if name.startswith(incomplete))
+
+
+def complete_music_model(incomplete: str) -> Iterable[tuple[str, str]]:
+    """Tab completion of models that make music."""
+    from tonewheel.models import registry
+
+    makers = (card for card in registry.cards().values() if {"song", "music", "sound"} & {*card.tasks})
+    return sorted((card.id, card.title) for card in makers if card.id.startswith(incomplete))
+
+
 Narrative = Annotated[
     str | None, typer.Argument(help="What the song is about, in your own words; '-' reads standard input.")
 ]

@@ -56,6 +56,7 @@ def serve(
             f"  order one:  curl {server.url}/v1/songs -d '"
             '{"narrative": "Neon rain over the harbour", "duration_s": 30}\'\n'
             f'  or:         tonewheel song --server {server.url} "Neon rain over the harbour"\n'
+            f"  its pages:  {server.url}/docs\n"
             "  Ctrl-C ends it; what was ordered goes on next time"
         )
 

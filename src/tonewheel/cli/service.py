@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from tonewheel.cli.options import complete_model
+
 
 def service(
-    name: Annotated[str, typer.Argument(help="A service or a model, such as composer or jen1.")],
+    name: Annotated[
+        str, typer.Argument(help="A service or a model, such as composer or jen1.", autocompletion=complete_model)
+    ],
     host: Annotated[
         str | None, typer.Option("--host", help="Address to listen on. Default: 127.0.0.1, or as set for it.")
     ] = None,

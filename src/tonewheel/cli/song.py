@@ -15,7 +15,12 @@ def song(
     file: o.NarrativeFile = None,
     from_file: o.FromFile = None,
     model: Annotated[
-        str, typer.Option("--model", help="What makes the sound: composer, or a model of `tonewheel models`.")
+        str,
+        typer.Option(
+            "--model",
+            help="What makes the sound: composer, or a model of `tonewheel models`.",
+            autocompletion=o.complete_music_model,
+        ),
     ] = "composer",
     duration: o.Duration = 60.0,
     style: o.StyleName = None,
