@@ -101,7 +101,7 @@ def main() -> None:
                     rows += beside(f"{dtype}, {count} clients, beside the loop", ours, loop)
                     rows += beside(f"{dtype}, {count} clients, beside LitServe", ours, theirs.get(count))
         if options.memory:
-            rows.append(memory(folder, files, options.memory))
+            rows += [memory(folder, dtype, files, options.memory) for dtype in ("float32", "bfloat16")]
             notes.append("memory: ours after all requests, theirs after a fifth of them")
     show(rows, options.json, notes)
 
@@ -273,16 +273,16 @@ def cpu_seconds(process: psutil.Process) -> float:
     return total
 
 
-def memory(folder: Path, files: list[str], requests: int) -> Row:
+def memory(folder: Path, dtype: str, files: list[str], requests: int) -> Row:
     """Resident memory of the service and its decoders, after a fifth of the requests and after all."""
     marks: list[float] = []
-    with service(folder, "bfloat16") as (process, client):
+    with service(folder, dtype) as (process, client):
         for part in range(5):
             under_load(process, client, files, requests // 5, 16)
             family = [process, *process.children(recursive=True)]
             marks.append(sum(p.memory_info().rss for p in family if p.is_running()) / 2**20)
-            print(f"after {(part + 1) * requests // 5} requests: {marks[-1]:.0f} MB", file=sys.stderr)
-    return lower_is_better(f"memory, {requests} requests", marks[-1], marks[0], "MB")
+            print(f"{dtype}, after {(part + 1) * requests // 5} requests: {marks[-1]:.0f} MB", file=sys.stderr)
+    return lower_is_better(f"{dtype}, memory, {requests} requests", marks[-1], marks[0], "MB")
 
 
 if __name__ == "__main__":
