@@ -87,7 +87,7 @@ class Forced:
         )  # fmt: skip
         told: list[torch.Tensor] = []
 
-        def sample(logits: torch.Tensor, first: int = 0, adjust: object = None) -> torch.Tensor:
+        def sample(logits: torch.Tensor, first: int = 0, adjust: object = None, banned: object = None) -> torch.Tensor:
             told.append(logits)
             return tokens
 

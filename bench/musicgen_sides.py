@@ -16,8 +16,9 @@ from report import median
 from tonewheel.engine import Engine, GenerationRequest
 from tonewheel.engine.cache import KeyValueCache
 from tonewheel.engine.cross import CrossCache
-from tonewheel.engine.kernels import Block, Kernels, Linear, Norm, Stack, StackShape
+from tonewheel.engine.kernels import Block, Drawing, Kernels, Linear, Norm, Stack, StackShape
 from tonewheel.engine.kernels.offer import Made
+from tonewheel.engine.sampler import Sampler
 from tonewheel.errors import Cancelled
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenPrompt
 
@@ -179,6 +180,9 @@ class _Watched(Kernels):
             native: Any = getattr(layer, "weight", None)
             self.bytes += native.memory if native is not None else count * _BITS[self.precision] // 8
         return layer
+
+    def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing | None:
+        return self._inner.drawing(sampler, last, spoilt)
 
     def stack(self, shape: StackShape, blocks: list[Block], last: Norm, heads: Linear | None) -> Stack | None:
         made = self._inner.stack(shape, blocks, last, heads)

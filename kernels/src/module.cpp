@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "choice.hpp"
+#include "draw.hpp"
 #include "stack.hpp"
 
 namespace nb = nanobind;
@@ -22,6 +23,11 @@ using Out2 = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Whole1 = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes1 = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutBytes1 = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Flags1 = nb::ndarray<const bool, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Doubles1 = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats3 = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Whole3 = nb::ndarray<const int64_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using OutWhole2 = nb::ndarray<int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Any4 = nb::ndarray<nb::ndim<4>, nb::device::cpu>;
 
 // A weight with the crew that made it.
@@ -235,4 +241,51 @@ NB_MODULE(_native, m) {
                 if (count) self.step(x.data(), rows.data(), positions.data(), int(count), hidden.data(), made);
             },
             "x"_a, "rows"_a, "positions"_a, "hidden"_a.noconvert(), "logits"_a.noconvert() = nb::none());
+
+    nb::class_<Draw>(m, "Draw", "From logits to tokens.")
+        .def(
+            "__init__",
+            [](Draw* self, std::shared_ptr<Crew> crew, Floats1 temperature, Whole1 top_k, Doubles1 top_p, Floats1 scale,
+               Flags1 greedy, Whole1 seed, OutWhole2 last, OutWhole2 spoilt) {
+                const size_t n = temperature.shape(0);
+                if (top_k.shape(0) != n || top_p.shape(0) != n || scale.shape(0) != n || greedy.shape(0) != n ||
+                    seed.shape(0) != n || last.shape(0) != n || spoilt.size() != n)
+                    throw std::invalid_argument("settings, last and spoilt are of as many slots");
+                new (self) Draw(crew, Slots{int(n), int(last.shape(1)), temperature.data(), top_k.data(), top_p.data(),
+                                            scale.data(), greedy.data(), seed.data(), last.data(), spoilt.data()});
+            },
+            "crew"_a, "temperature"_a.noconvert(), "top_k"_a.noconvert(), "top_p"_a.noconvert(), "scale"_a.noconvert(),
+            "greedy"_a.noconvert(), "seed"_a.noconvert(), "last"_a.noconvert(), "spoilt"_a.noconvert())
+        .def(
+            "follow",
+            [](Draw& self, Whole3 plan) {
+                if (int(plan.shape(0)) != self.slots.count || int(plan.shape(1)) != self.slots.codebooks)
+                    throw std::invalid_argument("a plan is [slots, codebooks, steps]");
+                self.plan = Plan{plan.data(), long(plan.shape(2))};
+            },
+            "plan"_a.noconvert(), "Tokens known beforehand, -1 elsewhere. The caller keeps the tensor.")
+        .def(
+            "draw",
+            [](Draw& self, Floats3 logits, Whole1 slots, Whole1 conditional, Whole1 unconditional, Whole1 steps,
+               int first, std::optional<Flags1> banned, OutWhole2 tokens) {
+                const size_t count = slots.shape(0);
+                const int codebooks = int(logits.shape(1)), vocabulary = int(logits.shape(2));
+                if (conditional.shape(0) != count || unconditional.shape(0) != count || steps.shape(0) != count ||
+                    tokens.shape(0) != count || int(tokens.shape(1)) != codebooks)
+                    throw std::invalid_argument("slots, rows and steps are [count], tokens [count, codebooks]");
+                if (first < 0 || codebooks < 1 || first + codebooks > self.slots.codebooks || vocabulary < 1)
+                    throw std::invalid_argument("logits are [rows, codebooks, vocabulary] of codebooks that are there");
+                if (banned && int(banned->shape(0)) != vocabulary)
+                    throw std::invalid_argument("banned is [vocabulary]");
+                for (const auto& rows : {conditional, unconditional})
+                    for (size_t i = 0; i < count; i++)
+                        if (rows(i) < 0 || rows(i) >= int64_t(logits.shape(0)))
+                            throw std::out_of_range("a row lies outside the logits");
+                const bool* not_these = banned ? banned->data() : nullptr;
+                nb::gil_scoped_release free;
+                self.draw(logits.data(), codebooks, vocabulary, slots.data(), conditional.data(), unconditional.data(),
+                          steps.data(), int(count), first, not_these, tokens.data());
+            },
+            "logits"_a, "slots"_a, "conditional"_a, "unconditional"_a, "steps"_a, "first"_a, "banned"_a.none(),
+            "tokens"_a.noconvert());
 }

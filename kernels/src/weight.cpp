@@ -1,8 +1,10 @@
 #include "weight.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <stdexcept>
 
@@ -14,6 +16,7 @@ namespace tonewheel {
 namespace {
 
 constexpr size_t huge = size_t(2) << 20;
+constexpr size_t stretch = size_t(64) << 20;
 
 uint16_t to_bfloat16_up(float x) {  // never smaller than x: what is divided by it stays within the range of the bits
     uint32_t bits;
@@ -64,17 +67,61 @@ void quantised(const float* const* rows, int here, int group, int bits, int8_t* 
 
 }  // namespace
 
-Room::Room(size_t bytes) {
-    const size_t unit = bytes >= huge ? huge : 64;
-    const size_t whole = (bytes + unit - 1) / unit * unit;
-    data = static_cast<uint8_t*>(std::aligned_alloc(unit, whole ? whole : unit));
-    if (!data) throw std::bad_alloc();
+// A piece of the address space, given back with the last room in it.
+class Stretch {
+  public:
+    explicit Stretch(size_t bytes) : bytes_(bytes) {
 #if defined(__linux__)
-    if (unit == huge) madvise(data, whole, MADV_HUGEPAGE);
+        whole_ = mmap(nullptr, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (whole_ == MAP_FAILED) throw std::bad_alloc();
+        data_ = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(whole_) + huge - 1) / huge * huge);
+        madvise(data_, bytes, MADV_HUGEPAGE);
+#else
+        whole_ = std::aligned_alloc(64, bytes);
+        if (!whole_) throw std::bad_alloc();
+        data_ = static_cast<uint8_t*>(whole_);
 #endif
+    }
+    ~Stretch() {
+#if defined(__linux__)
+        munmap(whole_, bytes_ + huge);
+#else
+        std::free(whole_);
+#endif
+    }
+    Stretch(const Stretch&) = delete;
+
+    // Room for so many bytes, a multiple of 64; null if there is none left.
+    uint8_t* take(size_t bytes) {
+        if (bytes > bytes_ - taken_) return nullptr;
+        taken_ += bytes;
+        return data_ + taken_ - bytes;
+    }
+
+  private:
+    void* whole_;
+    uint8_t* data_;
+    const size_t bytes_;
+    size_t taken_ = 0;
+};
+
+Room::Room(size_t bytes) {
+    static std::mutex one_at_a_time;
+    static std::weak_ptr<Stretch> latest;  // what is left of it goes to the next ones
+    std::lock_guard<std::mutex> alone(one_at_a_time);
+    const size_t whole = std::max<size_t>((bytes + 63) / 64 * 64, 64);
+    if (whole > stretch / 4) {
+        stretch_ = std::make_shared<Stretch>((whole + huge - 1) / huge * huge);
+    } else {
+        stretch_ = latest.lock();
+        data = stretch_ ? stretch_->take(whole) : nullptr;
+        if (data) return;
+        latest = stretch_ = std::make_shared<Stretch>(stretch);
+    }
+    data = stretch_->take(whole);
 }
 
-Room::~Room() { std::free(data); }
+Room::~Room() = default;
 
 void Weight::lay_out(int outputs, int inputs, int bits, int group, const float* bias) {
     if (bits != 4 && bits != 8 && bits != 32) throw std::invalid_argument("bits are 4, 8 or 32");

@@ -10,12 +10,17 @@
 namespace tonewheel {
 
 // Memory for weights: whole huge pages where the system gives them, so that reading it straight through costs no walk
-// of the page tables.
+// of the page tables. It comes fresh from the system, many weights to a stretch: what an allocator has used before lies
+// in small pages already, and stays there.
+class Stretch;
 struct Room {
     explicit Room(size_t bytes);
     ~Room();
     Room(const Room&) = delete;
     uint8_t* data;
+
+  private:
+    std::shared_ptr<Stretch> stretch_;
 };
 
 class Weight {

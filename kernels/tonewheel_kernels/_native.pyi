@@ -107,3 +107,35 @@ class Stack:
         """What a row's cross-attention sees [layers, heads, count, head size], or nothing. The caller keeps both."""
     def step(self, x: Floats, rows: Whole, positions: Whole, hidden: Floats, logits: Floats | None = None) -> None:
         """x [count, width] at positions [count] of rows [count] → hidden [count, width], logits [count, outputs]."""
+
+class Draw:
+    """From logits to tokens, by the settings of all slots [slots]; `last` [slots, codebooks] gets what is drawn, and
+    `spoilt` [slots, 1] a 1 where logits were not finite. Only their addresses are kept: the caller keeps the tensors."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        temperature: Floats,
+        top_k: Whole,
+        top_p: Any,  # float64
+        scale: Floats,
+        greedy: Any,  # bool
+        seed: Whole,
+        last: Whole,
+        spoilt: Whole,
+    ) -> None: ...
+    def follow(self, plan: Whole) -> None:
+        """Tokens known beforehand [slots, codebooks, steps], -1 elsewhere. The caller keeps the tensor."""
+    def draw(
+        self,
+        logits: Floats,
+        slots: Whole,
+        conditional: Whole,
+        unconditional: Whole,
+        steps: Whole,
+        first: int,
+        banned: Any | None,  # bool
+        tokens: Whole,
+    ) -> None:
+        """Logits [rows, codebooks, vocabulary], of which slot i has the rows conditional[i] and unconditional[i] →
+        tokens [count, codebooks] of the codebooks from `first` on; of the ids `banned` [vocabulary] none comes."""

@@ -120,10 +120,12 @@ def test_an_engine_that_cannot_even_clean_up_lets_nobody_wait(monkeypatch: pytes
 def test_numbers_that_are_none_end_a_request_with_a_clear_fault(block: bool, value: float) -> None:
     class Sick(Interleaved):
         def step(self, tokens: torch.Tensor, batch: Batch, cache: KeyValueCache, sample: Sample) -> None:
-            def spoilt(logits: torch.Tensor, first: int = 0, adjust: object = None) -> torch.Tensor:
+            def spoilt(
+                logits: torch.Tensor, first: int = 0, adjust: object = None, banned: object = None
+            ) -> torch.Tensor:
                 bad = (batch.slots == 0) & (batch.steps == 5)
                 logits = torch.where(bad[batch.owner][:, None, None], value, logits)
-                return sample(logits, first, adjust)  # type: ignore[arg-type]
+                return sample(logits, first, adjust, banned)  # type: ignore[arg-type]
 
             super().step(tokens, batch, cache, spoilt)
 

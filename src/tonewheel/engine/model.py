@@ -17,6 +17,7 @@ from tonewheel.engine.sampler import Adjust, Guidance
 
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
+    from tonewheel.engine.kernels.offer import Kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,13 @@ class Sample(Protocol):
     """Draw tokens within a step: logits [R, k, V] of codebooks first … first + k - 1 → tokens [B, k].
 
     Guidance between the rows, the settings of every request, and tokens known beforehand are applied here.
-    `adjust` changes the guided logits [B, k, V] (a penalty, ids that are not allowed: -inf).
+    Of the ids `banned` [V], bool, none is drawn; `adjust` changes the guided logits [B, k, V] in any other way (a
+    penalty, ids that are not allowed now: -inf).
     """
 
-    def __call__(self, logits: torch.Tensor, first: int = 0, adjust: Adjust | None = None) -> torch.Tensor: ...
+    def __call__(
+        self, logits: torch.Tensor, first: int = 0, adjust: Adjust | None = None, banned: torch.Tensor | None = None
+    ) -> torch.Tensor: ...
 
 
 PromptT = TypeVar("PromptT")
@@ -81,6 +85,7 @@ class FrameModel(ABC, Generic[PromptT]):
     dtype: torch.dtype  # of the cache
     max_positions: int | None = None  # of one row
     guidance: Guidance = "logits"
+    kernels: Kernels | None = None  # what it computes with, where that can draw, too
 
     def branches(self, request: GenerationRequest) -> int:
         """Rows a request needs: 2 with guidance, 1 without (or where both branches would be the same)."""

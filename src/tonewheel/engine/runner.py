@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -61,6 +61,8 @@ class Runner:
         self.active = torch.zeros(slots, dtype=torch.bool, device=device)
         self.spoilt = torch.zeros(slots, 1, dtype=torch.int64, device=device)
         self.unconditional_of = torch.zeros(slots, dtype=torch.int64, device=device)  # 0 or 1: which of its two rows
+        kernels = None if self.block else model.kernels
+        self.drawing = None if kernels is None else kernels.drawing(self.sampler, self.last, self.spoilt)
         self._codebooks = torch.arange(model.codebooks, device=device)
         self._graphs = Graphs(device, lambda: [self.last, self.step_of, self.position_of])
         self._layout: tuple[tuple[int, ...], _Layout] | None = None
@@ -231,14 +233,18 @@ class _Draw:
     def __init__(self, runner: Runner, batch: Batch, need: Need, active: torch.Tensor | None) -> None:
         self.runner, self.batch, self.need, self.active = runner, batch, need, active
 
-    def __call__(self, logits: torch.Tensor, first: int = 0, adjust: Adjust | None = None) -> torch.Tensor:
+    def __call__(
+        self, logits: torch.Tensor, first: int = 0, adjust: Adjust | None = None, banned: torch.Tensor | None = None
+    ) -> torch.Tensor:
         runner, batch = self.runner, self.batch
         logits = logits.float()
-        if runner.model.guidance == "log_probabilities":
-            logits = logits.log_softmax(-1)
-        guided = runner.sampler.guide(logits[batch.conditional], logits[batch.unconditional], batch.slots)
-        if adjust is not None:
-            guided = adjust(guided)
+        if runner.drawing is not None:
+            if adjust is not None or runner.model.guidance != "logits":
+                logits, batch = self._guided(logits, adjust), self._alone()
+            return runner.drawing.draw(logits, batch, runner.plan, first, banned)
+        guided = self._guided(logits, adjust)
+        if banned is not None:
+            guided.masked_fill_(banned, -torch.inf)
         # The largest says it of all: it is NaN where any is, and infinite where a draw has no sense.
         finite = guided.amax(-1).isfinite().all(-1, keepdim=True)
         runner.spoilt[batch.slots] |= (~finite).to(torch.int64)
@@ -251,3 +257,16 @@ class _Draw:
             tokens = torch.where(self.active[:, None], tokens, runner.last[at])
         runner.last[at] = tokens
         return tokens
+
+    def _guided(self, logits: torch.Tensor, adjust: Adjust | None) -> torch.Tensor:
+        """[R, k, V] → [B, k, V], a tensor of its own."""
+        if self.runner.model.guidance == "log_probabilities":
+            logits = logits.log_softmax(-1)
+        conditional, other = (logits.index_select(0, r) for r in (self.batch.conditional, self.batch.unconditional))
+        guided = self.runner.sampler.guide(conditional, other, self.batch.slots)
+        return guided if adjust is None else adjust(guided)
+
+    def _alone(self) -> Batch:
+        """The batch, as if each slot had one row: its guided one."""
+        order = torch.arange(len(self.batch.slots))
+        return replace(self.batch, conditional=order, unconditional=order)

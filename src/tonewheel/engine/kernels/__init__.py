@@ -9,10 +9,10 @@ Three stand behind it: plain torch (always there, what the others are held to), 
 """
 
 from tonewheel.engine.kernels.choice import best_kernels, precisions
-from tonewheel.engine.kernels.offer import Block, Kernels, Linear, Norm, Precision, Stack, StackShape
+from tonewheel.engine.kernels.offer import Block, Drawing, Kernels, Linear, Norm, Precision, Stack, StackShape
 from tonewheel.engine.kernels.plain import PlainKernels, make_linear
 
 __all__ = [
-    "Block", "Kernels", "Linear", "Norm", "PlainKernels", "Precision", "Stack", "StackShape", "best_kernels",
+    "Block", "Drawing", "Kernels", "Linear", "Norm", "PlainKernels", "Precision", "Stack", "StackShape", "best_kernels",
     "make_linear", "precisions",
 ]  # fmt: skip

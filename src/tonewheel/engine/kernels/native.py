@@ -6,11 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tonewheel.engine.kernels.offer import Block, Keeper, Kernels, Linear, Made, Norm, Precision, Stack, StackShape
+from tonewheel.engine.kernels.offer import (
+    Block,
+    Drawing,
+    Keeper,
+    Kernels,
+    Linear,
+    Made,
+    Norm,
+    Precision,
+    Stack,
+    StackShape,
+)
 
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
     from tonewheel.engine.cross import CrossCache
+    from tonewheel.engine.model import Batch
+    from tonewheel.engine.sampler import Sampler
 
 GROUP = 128  # inputs that share a scale
 _BITS: dict[str, int] = {"float32": 32, "int8": 8, "int4": 4}
@@ -47,6 +60,9 @@ class NativeKernels(Kernels):
             if self._kept is not None:
                 self._kept.keep(name, made)
         return NativeLinear(made)
+
+    def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing:
+        return _NativeDrawing(self._native, self._crew, sampler, last, spoilt)
 
     def stack(self, shape: StackShape, blocks: list[Block], last: Norm, heads: Linear | None) -> Stack:
         return _NativeStack(self._native, self._crew, shape, blocks, last, heads)
@@ -108,6 +124,28 @@ class _NativeStack(Stack):
         else:
             self._texts[row] = seen
             self._stack.look_at(row, *seen)
+
+
+class _NativeDrawing(Drawing):
+    def __init__(self, native: Any, crew: Any, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> None:
+        self._held = sampler, last, spoilt  # the native side holds bare pointers to their tensors
+        self._draw = native.Draw(
+            crew, sampler.temperature, sampler.top_k, sampler.top_p, sampler.scale, sampler.greedy, sampler.seed,
+            last, spoilt,
+        )  # fmt: skip
+        self._plan: torch.Tensor | None = None
+
+    def draw(
+        self, logits: torch.Tensor, batch: Batch, plan: torch.Tensor, first: int, banned: torch.Tensor | None
+    ) -> torch.Tensor:
+        if plan is not self._plan:
+            self._draw.follow(plan)
+            self._plan = plan
+        tokens = torch.empty(len(batch.slots), logits.shape[1], dtype=torch.int64)
+        self._draw.draw(
+            logits.contiguous(), batch.slots, batch.conditional, batch.unconditional, batch.steps, first, banned, tokens
+        )
+        return tokens
 
 
 def _weight(layer: Linear | None) -> Any:

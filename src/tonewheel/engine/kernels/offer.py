@@ -12,6 +12,8 @@ import torch
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
     from tonewheel.engine.cross import CrossCache
+    from tonewheel.engine.model import Batch
+    from tonewheel.engine.sampler import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
 Linear = Callable[[torch.Tensor], torch.Tensor]
@@ -88,6 +90,17 @@ class Stack(ABC):
         """From now on the row's cross-attention sees the text that is kept for it, or nothing."""
 
 
+class Drawing(ABC):
+    """Guidance and the draw of a step in one call, by the settings of a `Sampler`."""
+
+    @abstractmethod
+    def draw(
+        self, logits: torch.Tensor, batch: Batch, plan: torch.Tensor, first: int, banned: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Logits [R, k, V], float32, of codebooks first … first + k - 1 → tokens [B, k]: what `plan` [slots, K, steps]
+        knows beforehand, else what is drawn, by the same rules and numbers as `Sampler.draw`."""
+
+
 class Kernels(ABC):
     """A way to compute, in one precision."""
 
@@ -99,6 +112,11 @@ class Kernels(ABC):
     @abstractmethod
     def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
         """A linear layer. `name` is unique within the model: under it a quantised weight is kept for the next start."""
+
+    def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing | None:
+        """What draws into `last` [slots, K] and puts a 1 into `spoilt` [slots, 1] where logits are not finite; None
+        where these kernels have no such thing."""
+        return None
 
     def stack(self, shape: StackShape, blocks: list[Block], last: Norm, heads: Linear | None) -> Stack | None:
         """The layers as one; None where these kernels have no such thing."""

@@ -82,7 +82,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
     ) -> None:
         kernels = kernels or PlainKernels()
         self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
-        self._between = dtype
+        self._between, self.kernels = dtype, kernels
         self.codebooks, self.delays = shape.codebooks, (0,) * shape.codebooks
         back, local = shape.backbone, shape.local
         self.cache_shape = CacheShape(back.layers, back.key_heads, back.head_size)
@@ -108,6 +108,8 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
 
         self._heads = [kernels.linear(f"audio_head.{n}", partial(head, n)) for n in range(shape.codebooks - 1)]
         self._offsets = torch.arange(shape.codebooks, device=device) * shape.audio_vocabulary
+        ids = torch.arange(shape.audio_vocabulary, device=device)
+        self._banned = (ids >= CODES) & (ids != END)  # codes of the codebook and the end may come, nothing else
         self._prompts: dict[int, torch.Tensor] = {}  # slot → what its conditional branch begins with [n, width]
         self._guided: dict[int, bool] = {}
         self._begins = torch.empty(0, back.width, device=device, dtype=dtype)  # [rows, width] input of the first step
@@ -194,7 +196,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
             heard = self._backbone.stack.step(x, batch.rows, positions, cache, False)
         else:
             heard = self._backbone.norm(self._through(x, positions, batch, cache))
-        drawn = sample(self._first_head(heard.float())[:, None], 0, self._allowed)
+        drawn = sample(self._first_head(heard.float())[:, None], 0, banned=self._banned)
         if by_rows and self._local.stack is not None:
             self._decode_on(self._local.stack, heard, drawn, batch, sample)
         else:
@@ -219,7 +221,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
             last = stack.step(x, which, at, self._within, False)
             if k == 0:
                 last = last[1::2]
-            drawn = sample(head(last)[:, None], k + 1, self._allowed)
+            drawn = sample(head(last)[:, None], k + 1, banned=self._banned)
             if k + 1 < len(self._heads):
                 x, which = self._project(self._embedded(k + 1, drawn, batch)), rows
                 at = torch.full_like(rows, k + 2)
@@ -228,9 +230,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         """Codes 1 … 7 of a frame, one after another: two inputs first, then each code as it is drawn."""
         local, rows = self._local, len(heard)
         past: list[tuple[torch.Tensor, torch.Tensor]] = []
-        x = self._project(torch.stack([heard, self._embedded(0, drawn, batch)], dim=1).flatten(0, 1)).unflatten(
-            0, (rows, 2)
-        )
+        x = self._project(torch.stack([heard, self._embedded(0, drawn, batch)], dim=1).flatten(0, 1)).view(rows, 2, -1)
         for k, head in enumerate(self._heads):
             first = 0 if k == 0 else k + 1
             count = x.shape[1]
@@ -247,7 +247,7 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
                 flat = flat + layer.out(self._seen(query, *past[n]).reshape(rows * count, -1))
                 flat = flat + layer.fed(flat)
             last = local.norm(flat).view(rows, count, -1)[:, -1]
-            drawn = sample(head(last.float())[:, None], k + 1, self._allowed)
+            drawn = sample(head(last.float())[:, None], k + 1, banned=self._banned)
             if k + 1 < len(self._heads):
                 x = self._project(self._embedded(k + 1, drawn, batch))[:, None]
 
@@ -261,9 +261,3 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
     def _embedded(self, codebook: int, codes: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Codes [B, 1] of one codebook → [R, width]."""
         return embedding(codes[batch.owner, 0] + codebook * self.shape.audio_vocabulary, self._codes)
-
-    def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        """Codes of the codebook and the end, nothing else; in place: there are thousands of them."""
-        logits[..., CODES:END] = -torch.inf
-        logits[..., END + 1 :] = -torch.inf
-        return logits

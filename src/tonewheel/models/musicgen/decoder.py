@@ -141,7 +141,7 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
             raise ModelBroken(f"config.json: activation_function {shape.activation!r} is not known to this decoder")
         kernels = kernels or PlainKernels()
         self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
-        self._between = dtype
+        self._between, self.kernels = dtype, kernels
         self.codebooks, self.delays, self.pad = shape.codebooks, shape.delays, shape.vocabulary
         self.cache_shape, self.max_positions = shape.cache, shape.max_positions
         self._activation = _ACTIVATIONS[shape.activation]
