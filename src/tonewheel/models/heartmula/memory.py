@@ -11,7 +11,7 @@ from tonewheel.models.base import Card
 from tonewheel.models.heartmula.card import RELEASES
 from tonewheel.models.heartmula.flavors import FLAVORS, TransformerShape, known_flavors
 from tonewheel.models.heartmula.request import HeartmulaRequest
-from tonewheel.models.heartmula.windows import SAMPLE_RATE, frames_of
+from tonewheel.models.heartmula.windows import SAMPLE_RATE, count, frames_of
 from tonewheel.models.precision import expected_sizes
 from tonewheel.models.tensor_heads import numbers_in
 from tonewheel.settings import settings, weights_dir
@@ -23,7 +23,7 @@ _CACHE_STEP = 256  # positions by which the key/value cache grows (tonewheel.eng
 _LETTERS = 3  # of a token, at least, in what Llama's tokenizer reads
 _LATENTS = 744  # of a window
 _CHUNK = 171 * 1920  # samples the scalar decoder makes at a time: 5 s and what they depend on
-_SAMPLES = 5  # times a song's float32 samples: windows, the whole, its encoding
+_SAMPLES = 5  # times a song's float32 samples: pieces, the whole, its encoding; beside one window
 # What a first request brings besides: libraries that encode, the engine's and the codec's buffers. Measured by
 # `bench/heartmula.py --memory` on Linux with torch 2.13 for CPUs.
 _WORKING = 115 * _MB
@@ -64,8 +64,11 @@ def _of_request(sizes: Sizes, size: int, request: HeartmulaRequest) -> int:
     flow = 2 * _LATENTS * 12 * sizes.flow_width * size  # both branches: the fed-forward part, thrice a block's width
     # Both sides: a layer's input, its padded copy, output, activation, and what the convolution reorders (measured).
     wave = 2 * 6 * sizes.wave_channels * _CHUNK * 4
-    seconds = max(request.duration, _LATENTS / 25)  # a shorter song is decoded as a whole window
-    return cache + max(flow, wave) + _WORKING + int(_SAMPLES * seconds * SAMPLE_RATE * 2 * 4)
+    if count(frames_of(request.duration)) > 1:
+        wave += wave // 3  # of what a window leaves free, the next one does not use all again (measured)
+    second = SAMPLE_RATE * 2 * 4
+    samples = int((_SAMPLES * request.duration + _LATENTS / 25) * second)  # a short song, too, has a whole window
+    return cache + max(flow, wave) + _WORKING + samples
 
 
 def _here(card: Card) -> Sizes | None:
