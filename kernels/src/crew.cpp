@@ -1,5 +1,7 @@
 #include "crew.hpp"
 
+#include <chrono>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -25,11 +27,15 @@ void wait_until(F&& done) {
     }
 }
 
-constexpr int watches = 20000;  // looks for the next run before a member sleeps: about the time between two layers' calls
+// How long a member looks for the next run before it sleeps: waking it takes some 0.1 ms, and between two calls of a
+// frame, or two frames, lies up to 1 ms of other work.
+constexpr std::chrono::microseconds watch{1500};
 
 }  // namespace
 
-Crew::Crew(int threads) : size_(threads < 1 ? 1 : threads) {
+thread_local int Crew::member_ = 0;
+
+Crew::Crew(int threads) : size_(threads < 1 ? 1 : threads), stretches_(size_t(size_)) {
     try {
         for (int member = 1; member < size_; member++) threads_.emplace_back([this, member] { wait_for_work(member); });
     } catch (...) {  // the system gives no more: those that are there must not outlive this
@@ -57,18 +63,21 @@ void Crew::run(const std::function<void(int)>& work) {
     left_.store(size_ - 1, std::memory_order_relaxed);
     runs_.fetch_add(1, std::memory_order_release);
     runs_.notify_all();
+    member_ = 0;
     work(0);
     wait_until([this] { return left_.load(std::memory_order_acquire) == 0; });
 }
 
 void Crew::wait_for_work(int member) {
     for (unsigned seen = 0;;) {
-        for (int tries = 0; runs_.load(std::memory_order_acquire) == seen; tries++) {
-            if (tries < watches) rest_a_moment();
+        const auto since = std::chrono::steady_clock::now();
+        for (int tries = 1; runs_.load(std::memory_order_acquire) == seen; tries++) {
+            if (tries % 64 || std::chrono::steady_clock::now() - since < watch) rest_a_moment();
             else runs_.wait(seen, std::memory_order_acquire);
         }
         seen++;
         if (ending_) return;
+        member_ = member;
         (*work_)(member);
         left_.fetch_sub(1, std::memory_order_release);
     }
@@ -79,6 +88,7 @@ void Crew::meet() {
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
         arrived_.store(0, std::memory_order_relaxed);
         next_.store(0, std::memory_order_relaxed);
+        for (Stretch& stretch : stretches_) stretch.next.store(0, std::memory_order_relaxed);
         meetings_.store(meeting + 1, std::memory_order_release);
     } else {
         wait_until([&] { return meetings_.load(std::memory_order_acquire) != meeting; });

@@ -35,12 +35,35 @@ class Crew {
         meet();
     }
 
+    // The same of items that lie side by side in memory: each member has a stretch of its own, in order, so that it reads
+    // straight on, and helps out in those of others once it is through.
+    template <typename F>
+    void share_in_order(int items, F&& f) {
+        if (size_ == 1) {
+            for (int i = 0; i < items; i++) f(i);
+            return;
+        }
+        for (int k = 0; k < size_; k++) {
+            const int whose = (member_ + k) % size_;
+            const int first = int(long(items) * whose / size_), last = int(long(items) * (whose + 1) / size_);
+            std::atomic<int>& next = stretches_[size_t(whose)].next;
+            for (int i; (i = first + next.fetch_add(1, std::memory_order_relaxed)) < last;) f(i);
+        }
+        meet();
+    }
+
   private:
+    struct alignas(64) Stretch {
+        std::atomic<int> next{0};  // of its items
+    };
+
     void meet();
     void wait_for_work(int member);
     void end();
 
+    static thread_local int member_;  // who this thread is in the run it takes part in
     const int size_;
+    std::vector<Stretch> stretches_;
     std::vector<std::thread> threads_;
     std::mutex one_at_a_time_;
     const std::function<void(int)>* work_ = nullptr;

@@ -25,7 +25,7 @@ struct Dots {
             __m512i first[blocks], second[blocks];
             for (int b = 0; b < blocks; b++) {
                 first[b] = _mm512_loadu_si512(at + b * block_bytes);
-                _mm_prefetch((const char*)(at + b * block_bytes + 4096), _MM_HINT_T0);
+                _mm_prefetch((const char*)(at + b * block_bytes + 2048), _MM_HINT_T0);
                 if (bits == 4) {
                     second[b] = _mm512_and_si512(_mm512_srli_epi16(first[b], 4), low);
                     first[b] = _mm512_and_si512(first[b], low);

@@ -35,15 +35,20 @@ class QuantisedRows {
     std::vector<int32_t> sums_;
 };
 
-constexpr int blocks_an_item = 4;  // 64 outputs: small enough to share evenly, large enough to read straight on
+// Blocks of 16 outputs that are handed out together: small enough to share evenly, large enough to read straight on.
+inline int blocks_an_item(const Weights& w) {
+    const long some = (64L << 10) / w.block_bytes();
+    return some < 2 ? 2 : some > 16 ? 16 : int(some);
+}
 
 // From inside a run of the crew: y (+)= rows · w, of `floats` [count, inputs] with 32 bits, else of `rows`. `after` hears of
 // the outputs first … last - 1 of all rows as soon as they are there.
 template <typename F>
 void multiply(Crew& crew, const Kernels& kernels, const Weights& w, const Rows& rows, const float* floats, float* y,
               long stride, bool add, F&& after) {
-    crew.share((w.blocks() + blocks_an_item - 1) / blocks_an_item, [&](int item) {
-        const int first = item * blocks_an_item, last = std::min(first + blocks_an_item, w.blocks());
+    const int some = blocks_an_item(w);
+    crew.share_in_order((w.blocks() + some - 1) / some, [&](int item) {
+        const int first = item * some, last = std::min(first + some, w.blocks());
         if (w.bits == 32) kernels.multiply_floats(w, floats, rows.count, first, last, y, stride, add);
         else kernels.multiply(w, rows, first, last, y, stride, add);
         after(first * 16, std::min(last * 16, w.outputs));

@@ -110,7 +110,7 @@ class Stack:
 
 class Draw:
     """From logits to tokens, by the settings of all slots [slots]; `last` [slots, codebooks] gets what is drawn, and
-    `spoilt` [slots, 1] a 1 where logits were not finite. Only their addresses are kept: the caller keeps the tensors."""
+    `spoilt` [slots, 1] a 1 where logits were not finite. Only addresses are kept: the caller keeps the tensors."""
 
     def __init__(
         self,
