@@ -18,6 +18,7 @@ from tonewheel.engine.cache import KeyValueCache
 from tonewheel.engine.cross import CrossCache
 from tonewheel.engine.kernels import Block, Drawing, Kernels, Linear, Norm, Stack, StackShape
 from tonewheel.engine.kernels.offer import Made
+from tonewheel.engine.model import CacheShape
 from tonewheel.engine.sampler import Sampler
 from tonewheel.errors import Cancelled
 from tonewheel.models.musicgen.decoder import DecoderShape, MusicgenPrompt
@@ -162,7 +163,7 @@ class _Watched(Kernels):
 
     def __init__(self, inner: Kernels) -> None:
         self._inner = inner
-        self.name, self.precision, self.cache_type = inner.name, inner.precision, inner.cache_type
+        self.name, self.precision = inner.name, inner.precision
         self.bytes = 0
         self.seconds = 0.0  # within the stack's step
 
@@ -180,6 +181,9 @@ class _Watched(Kernels):
             native: Any = getattr(layer, "weight", None)
             self.bytes += native.memory if native is not None else count * _BITS[self.precision] // 8
         return layer
+
+    def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
+        return self._inner.cache(shape, dtype)
 
     def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing | None:
         return self._inner.drawing(sampler, last, spoilt)

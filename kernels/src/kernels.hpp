@@ -34,6 +34,14 @@ struct Rows {
     int count;
 };
 
+// How a head's keys and values [positions, size] are kept. `bytes`: whole numbers of 8 bits, and after each position's the
+// float they are to be multiplied by.
+enum class Kept { floats, halves, bytes };
+
+inline int bytes_of(Kept kept) { return kept == Kept::floats ? 4 : kept == Kept::halves ? 2 : 1; }
+// From one position to the next, in values.
+inline int stride_of(Kept kept, int size) { return kept == Kept::bytes ? size + 4 : size; }
+
 enum class Activation { gelu, gelu_tanh, relu };
 
 struct Kernels {
@@ -51,9 +59,10 @@ struct Kernels {
     void (*activate)(Activation kind, float* x, int n);
     void (*gate)(const float* gate, const float* up, int n, float* y);  // silu(gate) * up
     void (*to_half)(const float* x, int n, uint16_t* y);
-    // Attention of `queries` rows [size] (stride apart) that share one head's keys and values [positions, size], floats
-    // or half-precision ones; `scores` has room for queries * (positions rounded up to 16) floats.
-    void (*attend)(const float* query, int queries, long stride, const void* keys, const void* values, bool half,
+    void (*to_bytes)(const float* x, int n, int8_t* y);  // as Kept::bytes: n + 4 of them
+    // Attention of `queries` rows [size] (stride apart) that share one head's keys and values [positions, size];
+    // `scores` has room for queries * (positions rounded up to 16) floats.
+    void (*attend)(const float* query, int queries, long stride, const void* keys, const void* values, Kept kept,
                    int positions, int size, float scale, float* scores, float* out, long out_stride);
 };
 

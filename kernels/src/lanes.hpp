@@ -23,6 +23,9 @@ struct Lanes {
     static Lanes all(float x) { return {_mm512_set1_ps(x)}; }
     static Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
     static Lanes load(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))}; }
+    static Lanes load(const int8_t* p) {
+        return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+    }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
     void store(uint16_t* p) const { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
     float sum() const { return _mm512_reduce_add_ps(v); }
@@ -71,6 +74,9 @@ struct Lanes {
     static Lanes all(float x) { return {_mm256_set1_ps(x)}; }
     static Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
     static Lanes load(const uint16_t* p) { return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))}; }
+    static Lanes load(const int8_t* p) {
+        return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
+    }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
     void store(uint16_t* p) const { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
     float sum() const {
@@ -126,6 +132,11 @@ struct Lanes {
     static Lanes all(float x) { return {vdupq_n_f32(x)}; }
     static Lanes load(const float* p) { return {vld1q_f32(p)}; }
     static Lanes load(const uint16_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
+    static Lanes load(const int8_t* p) {
+        int32_t four;
+        memcpy(&four, p, 4);
+        return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))))};
+    }
     void store(float* p) const { vst1q_f32(p, v); }
     void store(uint16_t* p) const { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
     float sum() const { return vaddvq_f32(v); }
@@ -200,6 +211,7 @@ struct Lanes {
     static Lanes all(float x) { return {x}; }
     static Lanes load(const float* p) { return {*p}; }
     static Lanes load(const uint16_t* p) { return {from_half(*p)}; }
+    static Lanes load(const int8_t* p) { return {(float)*p}; }
     void store(float* p) const { *p = v; }
     void store(uint16_t* p) const { *p = to_half(v); }
     float sum() const { return v; }

@@ -73,15 +73,21 @@ Activation activation_of(const std::string& name) {
     throw std::invalid_argument("the activation is gelu, gelu_tanh or relu");
 }
 
-bool is_half(const Any4& a) { return a.dtype() == nb::dlpack::dtype{uint8_t(nb::dlpack::dtype_code::Float), 16, 1}; }
+Kept kept_of(const Any4& a) {
+    if (a.dtype() == nb::dtype<float>()) return Kept::floats;
+    if (a.dtype() == nb::dlpack::dtype{uint8_t(nb::dlpack::dtype_code::Float), 16, 1}) return Kept::halves;
+    if (a.dtype() == nb::dtype<int8_t>()) return Kept::bytes;
+    throw std::invalid_argument("a cache is float32, float16 or int8");
+}
 
-std::vector<Cache> caches_of(const std::vector<Any4>& tensors, bool half, int size) {
+std::vector<Cache> caches_of(const std::vector<Any4>& tensors, Kept kept, int size) {
+    const int step = stride_of(kept, size);
     std::vector<Cache> made;
     for (const Any4& t : tensors) {
-        if (is_half(t) != half || (!half && t.dtype() != nb::dtype<float>()))
-            throw std::invalid_argument("a cache is float32 or float16, the same in all layers");
-        if (int(t.shape(3)) != size || t.stride(3) != 1 || t.stride(2) != size)
-            throw std::invalid_argument("a cache is [rows, key heads, positions, head size], its last two without gaps");
+        if (kept_of(t) != kept) throw std::invalid_argument("a cache is of one type in all layers");
+        if (int(t.shape(3)) != step || t.stride(3) != 1 || t.stride(2) != step)
+            throw std::invalid_argument(
+                "a cache is [rows, key heads, positions, head size (and four more in int8)], its last two without gaps");
         made.push_back({t.data(), long(t.stride(0)), long(t.stride(1))});
     }
     return made;
@@ -204,17 +210,18 @@ NB_MODULE(_native, m) {
             [](Stack& self, std::vector<Any4> keys, std::vector<Any4> values) {
                 if (keys.empty() || keys.size() != values.size())
                     throw std::invalid_argument("keys and values are lists of the same length, one for each layer");
-                const bool half = is_half(keys[0]);
+                const Kept kept = kept_of(keys[0]);
                 for (const auto* both : {&keys, &values})
                     for (const auto& t : *both)
                         if (t.shape(0) != keys[0].shape(0) || int(t.shape(1)) != self.shape.key_heads ||
                             t.shape(2) != keys[0].shape(2))
                             throw std::invalid_argument("caches are of one shape, with the stack's key heads");
-                self.keep_in(caches_of(keys, half, self.shape.head_size), caches_of(values, half, self.shape.head_size),
-                             half, int(keys[0].shape(0)), int(keys[0].shape(2)));
+                self.keep_in(caches_of(keys, kept, self.shape.head_size), caches_of(values, kept, self.shape.head_size),
+                             kept, int(keys[0].shape(0)), int(keys[0].shape(2)));
             },
             "keys"_a, "values"_a,
-            "Tensors [rows, key heads, positions, head size] of each layer, float32 or float16. The caller keeps them.")
+            "Tensors [rows, key heads, positions, head size] of each layer, float32 or float16, or int8 with four values\n"
+            "more, which are the float32 the others are to be multiplied by. The caller keeps them.")
         .def(
             "look_at",
             [](Stack& self, int row, std::optional<Floats4> keys, std::optional<Floats4> values) {

@@ -50,12 +50,12 @@ Stack::Stack(std::shared_ptr<Crew> crew, const Kernels* kernels, Shape s, std::v
     turn_positions_ = cosines_.empty() ? 0 : long(cosines_.size()) / (s.head_size / 2);
 }
 
-void Stack::keep_in(std::vector<Cache> keys, std::vector<Cache> values, bool half, int rows, int positions) {
+void Stack::keep_in(std::vector<Cache> keys, std::vector<Cache> values, Kept kept, int rows, int positions) {
     if (int(keys.size()) != layers || int(values.size()) != layers)
         throw std::invalid_argument("the cache has another number of layers");
     keys_ = std::move(keys);
     values_ = std::move(values);
-    half_ = half;
+    kept_ = kept;
     cache_rows_ = rows;
     cache_positions_ = positions;
 }
@@ -93,7 +93,7 @@ void Stack::multiply(const Weight& weight, const float* floats, int count, float
 
 // Turn the queries and keys of a row, and keep its keys and values.
 void Stack::keep(int layer, int at, int64_t row, int64_t position) {
-    const int size = shape.head_size, pairs = size / 2;
+    const int size = shape.head_size, pairs = size / 2, step = stride_of(kept_, size);
     float* heads = &heads_in_[size_t(at) * (shape.heads + 2 * shape.key_heads) * size];
     if (!cosines_.empty()) {
         const float *cos = &cosines_[size_t(position) * pairs], *sin = &sines_[size_t(position) * pairs];
@@ -110,8 +110,9 @@ void Stack::keep(int layer, int at, int64_t row, int64_t position) {
         for (bool value : {false, true}) {
             const Cache& cache = value ? values_[layer] : keys_[layer];
             const float* from = heads + (shape.heads + (value ? shape.key_heads : 0) + h) * size;
-            const long to = row * cache.row_stride + h * cache.head_stride + position * size;
-            if (half_) kernels_->to_half(from, size, static_cast<uint16_t*>(cache.data) + to);
+            const long to = row * cache.row_stride + h * cache.head_stride + position * step;
+            if (kept_ == Kept::bytes) kernels_->to_bytes(from, size, static_cast<int8_t*>(cache.data) + to);
+            else if (kept_ == Kept::halves) kernels_->to_half(from, size, static_cast<uint16_t*>(cache.data) + to);
             else std::memcpy(static_cast<float*>(cache.data) + to, from, size_t(size) * 4);
         }
     }
@@ -119,7 +120,7 @@ void Stack::keep(int layer, int at, int64_t row, int64_t position) {
 
 void Stack::attend_own(int layer, const int64_t* rows, const int64_t* positions, int count,
                        std::vector<float>& scores) {
-    const int size = shape.head_size, groups = shape.heads / shape.key_heads, bytes = half_ ? 2 : 4;
+    const int size = shape.head_size, groups = shape.heads / shape.key_heads, bytes = bytes_of(kept_);
     const float scale = 1.0f / std::sqrt(float(size));
     crew_->share(count * shape.key_heads, [&](int item) {
         const int at = item / shape.key_heads, h = item % shape.key_heads;
@@ -128,7 +129,7 @@ void Stack::attend_own(int layer, const int64_t* rows, const int64_t* positions,
         const long from_value = rows[at] * values.row_stride + h * values.head_stride;
         const float* query = &heads_in_[(size_t(at) * (shape.heads + 2 * shape.key_heads) + h * groups) * size];
         kernels_->attend(query, groups, size, static_cast<const char*>(keys.data) + from * bytes,
-                         static_cast<const char*>(values.data) + from_value * bytes, half_, int(positions[at]) + 1,
+                         static_cast<const char*>(values.data) + from_value * bytes, kept_, int(positions[at]) + 1,
                          size, scale, scores.data(), &seen_[(size_t(at) * shape.heads + h * groups) * size], size);
     });
 }
@@ -190,8 +191,8 @@ void Stack::step(const float* x, const int64_t* rows, const int64_t* positions, 
                     const Text& text = texts[j];
                     const long from = (long(n) * shape.heads + h) * text.count * size;
                     const size_t at = (size_t(j) * shape.heads + h) * size;
-                    kernels_->attend(&heads_in_[at], 1, size, text.keys + from, text.values + from, false, text.count,
-                                     size, 1.0f / std::sqrt(float(size)), scores.data(), &seen_[at], size);
+                    kernels_->attend(&heads_in_[at], 1, size, text.keys + from, text.values + from, Kept::floats,
+                                     text.count, size, 1.0f / std::sqrt(float(size)), scores.data(), &seen_[at], size);
                 });
                 if (layer.cross_out->view().bits != 32)
                     crew_->share(looking_count, [&](int j) { prepare(*layer.cross_out, &seen_[size_t(j) * inner], j); });

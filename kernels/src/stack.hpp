@@ -33,7 +33,7 @@ struct Shape {
     Activation activation;
 };
 
-// A tensor [rows, heads, positions, head_size]: its strides in values; positions lie head_size apart.
+// A tensor [rows, heads, positions, values of a position] without gaps in its last two: the other strides, in values.
 struct Cache {
     void* data;
     long row_stride, head_stride;
@@ -46,7 +46,7 @@ class Stack {
           std::shared_ptr<Weight> heads, std::vector<float> cosines, std::vector<float> sines);
 
     // Where keys and values of all layers are kept from now on.
-    void keep_in(std::vector<Cache> keys, std::vector<Cache> values, bool half, int rows, int positions);
+    void keep_in(std::vector<Cache> keys, std::vector<Cache> values, Kept kept, int rows, int positions);
     // What a row of the cache looks at: keys and values [layers, heads, count, head_size], floats; count 0: nothing.
     void look_at(int row, const float* keys, const float* values, int count);
 
@@ -80,7 +80,7 @@ class Stack {
     std::shared_ptr<Weight> heads_;
     std::vector<float> cosines_, sines_;
     std::vector<Cache> keys_, values_;
-    bool half_ = false;
+    Kept kept_ = Kept::floats;
     int cache_rows_ = 0, cache_positions_ = 0;
     std::unordered_map<int, Text> texts_;
     long turn_positions_ = 0;

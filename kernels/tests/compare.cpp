@@ -154,19 +154,29 @@ void compare_rest(const Kernels* k, const Kernels* portable) {
     }
     for (int size : {5, 8, 20, 64, 128}) {
         for (int positions : {1, 2, 7, 15, 16, 17, 31, 33, 70}) {
-            for (bool half : {false, true}) {
+            for (Kept kept : {Kept::floats, Kept::halves, Kept::bytes}) {
                 const int queries = 1 + positions % 3;
                 const auto query = drawn(size_t(queries) * size), keys = drawn(size_t(positions) * size),
                            values = drawn(size_t(positions) * size);
                 std::vector<uint16_t> half_keys(keys.size()), half_values(keys.size());
                 portable->to_half(keys.data(), int(keys.size()), half_keys.data());
                 portable->to_half(values.data(), int(keys.size()), half_values.data());
-                const void *from = half ? (const void*)half_keys.data() : keys.data(),
-                           *what = half ? (const void*)half_values.data() : values.data();
+                const int step = stride_of(Kept::bytes, size);
+                std::vector<int8_t> byte_keys(size_t(positions) * step), byte_values(byte_keys.size()), again(step);
+                for (int p = 0; p < positions; p++) {
+                    portable->to_bytes(&keys[size_t(p) * size], size, &byte_keys[size_t(p) * step]);
+                    portable->to_bytes(&values[size_t(p) * size], size, &byte_values[size_t(p) * step]);
+                    k->to_bytes(&values[size_t(p) * size], size, again.data());
+                    if (!std::equal(again.begin(), again.end(), byte_values.begin() + long(p) * step))
+                        std::printf("%s: bytes are rounded otherwise\n", k->name), faults++;
+                }
+                const void* kinds[3][2] = {{keys.data(), values.data()}, {half_keys.data(), half_values.data()},
+                                           {byte_keys.data(), byte_values.data()}};
+                const void *from = kinds[int(kept)][0], *what = kinds[int(kept)][1];
                 std::vector<float> a(query.size()), b(query.size()), scores(size_t(queries) * 80);
-                k->attend(query.data(), queries, size, from, what, half, positions, size, 0.3f, scores.data(), a.data(),
+                k->attend(query.data(), queries, size, from, what, kept, positions, size, 0.3f, scores.data(), a.data(),
                           size);
-                portable->attend(query.data(), queries, size, from, what, half, positions, size, 0.3f, scores.data(),
+                portable->attend(query.data(), queries, size, from, what, kept, positions, size, 0.3f, scores.data(),
                                  b.data(), size);
                 hold("attend", k, a, b, 2e-6f);
             }

@@ -116,9 +116,12 @@ class Decoder:
         )  # fmt: skip
 
     def caches(self, rows: int, dtype: torch.dtype = torch.float32) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Room for keys and values, NaN throughout: what was not written must not be read."""
-        shape = rows, self.kind.key_heads, self.positions, self.kind.head_size
-        both = [[torch.full(shape, float("nan"), dtype=dtype) for _ in range(self.kind.layers)] for _ in range(2)]
+        """Room for keys and values, NaN throughout: what was not written must not be read. In 8 bits, all bits set make
+        a scale of NaN."""
+        packed = dtype == torch.int8
+        shape = rows, self.kind.key_heads, self.positions, self.kind.head_size + 4 * packed
+        nothing = -1 if packed else float("nan")
+        both = [[torch.full(shape, nothing, dtype=dtype) for _ in range(self.kind.layers)] for _ in range(2)]
         self.kept.append(both)  # the stack holds bare pointers
         return both[0], both[1]
 
@@ -172,6 +175,14 @@ class Decoder:
         cosines, sines = (t[: x.shape[1]].double() for t in self.turns)
         turned = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2).contiguous()) * torch.complex(cosines, sines)
         return torch.view_as_real(turned).flatten(-2)
+
+
+def unpacked(kept: torch.Tensor) -> torch.Tensor:
+    """Keys or values as a cache holds them → doubles [..., head size]."""
+    if kept.dtype != torch.int8:
+        return kept.double()
+    scales = kept[..., -4:].contiguous().view(torch.float32)
+    return kept[..., :-4].double() * scales.double()
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None, bits: int) -> Any:

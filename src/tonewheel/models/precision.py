@@ -5,14 +5,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-# Bytes of a weight (quantised ones with a bfloat16 scale for each 128), and of a kept key or value.
+# Bytes of a weight (quantised ones with a bfloat16 scale for each 128), and of a kept key or value (8 bits with a
+# float32 scale for each head of 64).
 _SIZES = {
-    "float32": (4.0, 4), "bfloat16": (2.0, 2), "float16": (2.0, 2), "int8": (1 + 2 / 128, 2),
-    "int4": (0.5 + 2 / 128, 2),
+    "float32": (4.0, 4.0), "bfloat16": (2.0, 2.0), "float16": (2.0, 2.0), "int8": (1 + 2 / 128, 1 + 4 / 64),
+    "int4": (0.5 + 2 / 128, 1 + 4 / 64),
 }  # fmt: skip
 
 
-def expected_sizes(chosen: str | None) -> tuple[float, int]:
+def expected_sizes(chosen: str | None) -> tuple[float, float]:
     """Bytes of a weight and of a kept key or value, as set or, for None and `auto`, as tonewheel.engine.kernels would
     choose. A GPU is told by its device file."""
     if chosen not in (None, "auto"):

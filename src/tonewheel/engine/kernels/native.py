@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +23,11 @@ from tonewheel.engine.kernels.offer import (
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
     from tonewheel.engine.cross import CrossCache
-    from tonewheel.engine.model import Batch
+    from tonewheel.engine.model import Batch, CacheShape
     from tonewheel.engine.sampler import Sampler
 
 GROUP = 128  # inputs that share a scale
+_SCALE = 4  # bytes
 _BITS: dict[str, int] = {"float32": 32, "int8": 8, "int4": 4}
 
 
@@ -42,9 +44,6 @@ class NativeKernels(Kernels):
         self._native: Any = tonewheel_kernels
         self.name = f"native {tonewheel_kernels.chosen()}"
         self.precision = precision
-        # Half precision is enough for keys and values, and the memory that a step reads is what takes the time. Where
-        # float32 is asked for, all is.
-        self.cache_type = torch.float32 if precision == "float32" else torch.float16
         self._crew = crew or tonewheel_kernels.Crew(torch.get_num_threads())  # as many as torch (tonewheel.threads)
         self.threads: int = self._crew.threads
         self._kept = kept if precision != "float32" else None
@@ -60,6 +59,13 @@ class NativeKernels(Kernels):
             if self._kept is not None:
                 self._kept.keep(name, made)
         return NativeLinear(made)
+
+    def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
+        """Where weights are quantised, keys and values are, too: in 8 bits, each head's of a position with a scale of
+        its own (float32, after it). A long song's step reads more of them than of weights."""
+        if self.precision == "float32":
+            return shape, torch.float32
+        return replace(shape, head_size=shape.head_size + _SCALE), torch.int8
 
     def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing:
         return _NativeDrawing(self._native, self._crew, sampler, last, spoilt)

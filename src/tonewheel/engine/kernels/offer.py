@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
     from tonewheel.engine.cross import CrossCache
-    from tonewheel.engine.model import Batch
+    from tonewheel.engine.model import Batch, CacheShape
     from tonewheel.engine.sampler import Sampler
 
 Precision = Literal["float32", "bfloat16", "float16", "int8", "int4"]
@@ -106,12 +106,15 @@ class Kernels(ABC):
 
     name: str  # such as native avx512-vnni
     precision: Precision
-    cache_type: torch.dtype | None = None  # of keys and values; None = that of the model
     from_kept = False  # weights come from where an earlier start kept them
 
     @abstractmethod
     def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
         """A linear layer. `name` is unique within the model: under it a quantised weight is kept for the next start."""
+
+    def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
+        """How a stack of these kernels wants the keys and values of a model of this shape and type to be kept."""
+        return shape, dtype
 
     def drawing(self, sampler: Sampler, last: torch.Tensor, spoilt: torch.Tensor) -> Drawing | None:
         """What draws into `last` [slots, K] and puts a 1 into `spoilt` [slots, 1] where logits are not finite; None

@@ -81,11 +81,11 @@ class HeartmulaLanguage(FrameModel[HeartmulaPrompt]):
         kernels: Kernels | None = None,
     ) -> None:
         kernels = kernels or PlainKernels()
-        self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
+        self.shape, self.device = shape, device
         self._between, self.kernels = dtype, kernels
         self.codebooks, self.delays = shape.codebooks, (0,) * shape.codebooks
         back, local = shape.backbone, shape.local
-        self.cache_shape = CacheShape(back.layers, back.key_heads, back.head_size)
+        self.cache_shape, self.dtype = kernels.cache(CacheShape(back.layers, back.key_heads, back.head_size), dtype)
         self.max_positions = back.positions
         self._backbone = Transformer(back, "backbone", weights, device=device, kernels=kernels)
         self._local = Transformer(local, "decoder", weights, device=device, kernels=kernels, positions=shape.codebooks)

@@ -55,13 +55,14 @@ def memory_bytes(card: Card, request: HeartmulaRequest | None) -> int:
     return idle if request is None else idle + _of_request(sizes, kept, request)
 
 
-def _of_request(sizes: Sizes, size: int, request: HeartmulaRequest) -> int:
+def _of_request(sizes: Sizes, size: float, request: HeartmulaRequest) -> int:
     backbone = sizes.backbone
     tokens = (len(request.words) + len(request.sound)) // _LETTERS + 8
     positions = -(-(frames_of(request.duration) + tokens) // _CACHE_STEP) * _CACHE_STEP
     rows = 1 if request.guidance_scale <= 1 else 2
-    cache = 2 * backbone.layers * backbone.key_heads * backbone.head_size * size * positions * rows
-    flow = 2 * _LATENTS * 12 * sizes.flow_width * size  # both branches: the fed-forward part, thrice a block's width
+    cache = round(2 * backbone.layers * backbone.key_heads * backbone.head_size * size * positions * rows)
+    # Both branches: the fed-forward part, thrice a block's width.
+    flow = 2 * _LATENTS * 12 * sizes.flow_width * round(max(size, 2))
     # Both sides: a layer's input, its padded copy, output, activation, and what the convolution reorders (measured).
     wave = 2 * 6 * sizes.wave_channels * _CHUNK * 4
     if count(frames_of(request.duration)) > 1:

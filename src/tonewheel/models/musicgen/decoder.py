@@ -140,10 +140,11 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
         if shape.activation not in _ACTIVATIONS:
             raise ModelBroken(f"config.json: activation_function {shape.activation!r} is not known to this decoder")
         kernels = kernels or PlainKernels()
-        self.shape, self.device, self.dtype = shape, device, kernels.cache_type or dtype
+        self.shape, self.device = shape, device
         self._between, self.kernels = dtype, kernels
         self.codebooks, self.delays, self.pad = shape.codebooks, shape.delays, shape.vocabulary
-        self.cache_shape, self.max_positions = shape.cache, shape.max_positions
+        self.cache_shape, self.dtype = kernels.cache(shape.cache, dtype)
+        self.max_positions = shape.max_positions
         self._activation = _ACTIVATIONS[shape.activation]
         self._table = positions_table(shape.max_positions, shape.width).to(device, dtype)
         inner = "decoder.model.decoder"
@@ -161,14 +162,14 @@ class MusicgenDecoder(FrameModel[MusicgenPrompt]):
         )  # fmt: skip
         self._from_text = self._projection(weights, "enc_to_dec_proj", shape.text_width)
         self._from_chroma = self._projection(weights, "audio_enc_to_dec_proj", shape.chroma) if shape.chroma else None
-        self._texts = CrossCache(self.cache_shape, 0, self._between, device)
+        self._texts = CrossCache(shape.cache, 0, self._between, device)
         self._prefixes: dict[int, torch.Tensor] = {}  # slot → [branches, n, width], until it is filled
         self._looking: tuple[torch.Tensor, torch.Tensor] | None = None
 
     # ── joining ──
 
     def open(self, slots: int) -> None:
-        self._texts = CrossCache(self.cache_shape, 2 * slots, self._between, self.device)
+        self._texts = CrossCache(self.shape.cache, 2 * slots, self._between, self.device)
 
     def branches(self, request: GenerationRequest) -> int:
         """Without anything to be guided by, both branches are the same and one does."""

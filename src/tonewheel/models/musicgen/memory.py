@@ -53,7 +53,7 @@ def memory_bytes(card: Card, request: MusicgenRequest | None) -> int:
     return idle if request is None else idle + _of_request(shape, kept, request)
 
 
-def _of_request(shape: Shape, size: int, request: MusicgenRequest) -> int:
+def _of_request(shape: Shape, size: float, request: MusicgenRequest) -> int:
     frames = min(frames_of(request.duration), WINDOW_FRAMES)
     if request.continue_from is not None:
         frames = min(frames + MAX_CONTEXT, WINDOW_FRAMES)
@@ -61,7 +61,7 @@ def _of_request(shape: Shape, size: int, request: MusicgenRequest) -> int:
     tokens = max((len(t) // 3 + 2 for t in texts), default=0)  # English has some four letters a token
     positions = -(-(frames + 4 + shape.prefix + 1) // _CACHE_STEP) * _CACHE_STEP + min(tokens, 512)
     rows = (1 if request.guidance_scale == 1 else 2) * min(request.num_variations, SLOTS)
-    cache = 2 * shape.layers * shape.width * size * positions * rows
+    cache = round(2 * shape.layers * shape.width * size * positions * rows)
     return cache + _WORKING + int(request.num_variations * request.duration * _BYTES_A_SECOND)
 
 
