@@ -29,4 +29,5 @@ export PYTHONPATH="$site" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stackt
 export LD_PRELOAD="$("$cxx" -print-file-name=libasan.so) $("$cxx" -print-file-name=libstdc++.so)"
 cd ..
 "$python" -c "import tonewheel_kernels as k; assert k.__file__.startswith('$site'), k.__file__"
-exec "$python" -m pytest -q -p no:cacheprovider tests/engine/test_kernels.py tests/engine/test_kernels_stack.py
+exec "$python" -m pytest -q -p no:cacheprovider tests/engine/test_kernels.py \
+    tests/engine/test_kernels_stack.py tests/engine/test_drawing.py

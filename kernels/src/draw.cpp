@@ -135,7 +135,7 @@ void Draw::draw(const float* logits, int codebooks, int vocabulary, const int64_
                                        temperature, banned, vocabulary, scratch.scaled);
             int64_t token = 0;
             if (!std::isfinite(most)) {
-                std::atomic_ref<int64_t>(slots.spoilt[slot]).store(1, std::memory_order_relaxed);
+                __atomic_store_n(&slots.spoilt[slot], 1, __ATOMIC_RELAXED);  // no atomic_ref in older libc++
             } else if (slots.greedy[slot]) {
                 token = std::find(scratch.scaled.begin(), scratch.scaled.end(), most) - scratch.scaled.begin();
             } else {
