@@ -44,7 +44,6 @@ from tonewheel.fleet.shared_files import (
     Twin,
     bytes_shared,
     find_twins,
-    hash_into,
     note,
     sha256_of,
     stamp,
@@ -258,9 +257,9 @@ def _fetch(origin: Source, file: CardFile, target: Path, tell: Tell) -> None:
     part = target.with_name(target.name + ".part")
     if part.exists() and part.stat().st_size > file.size_bytes:
         part.unlink()
-    digest = hashlib.sha256()
     with part.open("a+b") as output:
-        hash_into(output, digest)
+        output.seek(0)
+        digest = hashlib.file_digest(output, "sha256")  # of what a pull that was cut off left
         _fill(origin, file, output, digest, tell)
         output.flush()
         os.fsync(output.fileno())

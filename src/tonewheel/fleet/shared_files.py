@@ -17,12 +17,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from tonewheel.models.base import CardFile
 
 MANIFEST = ".pulled.json"
-_CHUNK = 1 << 20
 _LEAST = 1 << 16  # bytes; that unrelated models have the same small file need not be told
 
 
@@ -99,14 +97,5 @@ def bytes_shared(folder: Path) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        hash_into(file, digest)
-    return digest.hexdigest()
-
-
-def hash_into(file: BinaryIO, digest: hashlib._Hash) -> None:
-    """The whole file, from its beginning."""
-    file.seek(0)
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
+        return hashlib.file_digest(file, "sha256").hexdigest()
