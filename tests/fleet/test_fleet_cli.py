@@ -47,7 +47,7 @@ def test_a_failed_model_is_shown_with_its_last_words(tonewheel: Run, fleet: Flee
     with pytest.raises(Exception, match="mouldy"):
         fleet.call("crashes-loading", {})
     shown = json.loads(tonewheel("show", "crashes-loading", "--json").out)
-    assert shown["state"] == "failed" and "the weights are mouldy" in shown["last_words"]
+    assert shown["state"] == "failed" and "the weights are mouldy" in "\n".join(shown["last_words"])
 
 
 def test_built_in_models_are_neither_pulled_nor_removed(tonewheel: Run, data_dir: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -15,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from tonewheel import lifeline
+from tonewheel.announcement import announced
 from tonewheel.fleet.memory import Device
 from tonewheel.settings import settings
 
@@ -91,13 +91,9 @@ def environment_for(device: Device) -> dict[str, str]:
 def listening_port(log: Path) -> int | None:
     """The port the child says it listens on (`{"event": "listening", …}`), None = not yet."""
     with contextlib.suppress(OSError), log.open("rb") as file:
-        for line in file.read(65_536).splitlines():
-            if not line.startswith(b"{"):
-                continue
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                said = json.loads(line)
-                if said["event"] == "listening":
-                    return int(said["port"] if "port" in said else str(said["url"]).rsplit(":", 1)[1].rstrip("/"))
+        about = announced(file.read(65_536).decode(errors="replace"))
+        if about is not None:
+            return int(str(about["url"]).rsplit(":", 1)[1])
     return None
 
 

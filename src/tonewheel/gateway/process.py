@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from tonewheel import telemetry
+from tonewheel.announcement import announce
 from tonewheel.errors import BindRefused
 from tonewheel.gateway.access import gate
 from tonewheel.gateway.app import create_app
@@ -42,7 +42,7 @@ def run_gateway(host: str, listening: socket.socket) -> int:
         timeout_graceful_shutdown=_END_S,
     )  # fmt: skip
     threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
-    _Server(config, backend, lambda: _announce(listening)).run(sockets=[listening])
+    _Server(config, backend, lambda: announce({"url": url_of(listening), "pid": os.getpid()})).run(sockets=[listening])
     telemetry.shutdown()
     return 0
 
@@ -59,10 +59,6 @@ def _check_keys(backend: Backend, wishes: Settings, host: str) -> None:
             f"{host} can be reached from other machines and there is no API key: make one with `tonewheel keys create "
             "NAME`, set TONEWHEEL_API_KEY, or serve 127.0.0.1 only", param="host",
         )  # fmt: skip
-
-
-def _announce(listening: socket.socket) -> None:
-    print(json.dumps({"event": "listening", "url": url_of(listening), "pid": os.getpid()}), flush=True)
 
 
 def _warm_up() -> None:

@@ -7,7 +7,6 @@ connection that was waiting, and its children die with it (`lifeline`), so that 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tonewheel import lifeline
+from tonewheel.announcement import announced
 from tonewheel.serving.address import tcp_socket, url_of
 
 log = logging.getLogger("tonewheel.serve")
@@ -213,10 +213,9 @@ class Supervisor:
         self._signals += 1
 
     def _heard(self, line: str) -> None:
-        with contextlib.suppress(ValueError):
-            if json.loads(line).get("event") == "listening":
-                self._ready.set()
-                self._wake.set()
+        if announced(line) is not None:
+            self._ready.set()
+            self._wake.set()
 
     def _fds(self) -> tuple[int, ...]:
         return (self._listening.fileno(),) if _HAS_FDS else ()

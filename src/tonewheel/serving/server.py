@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from tonewheel import __version__, telemetry
+from tonewheel.announcement import announce, say
 from tonewheel.errors import BindRefused
 from tonewheel.models import registry
 from tonewheel.serving.address import is_loopback, tcp_socket
@@ -84,16 +84,17 @@ def run_service(options: ServiceOptions) -> int:
 
 def _announce(options: ServiceOptions, host: Host, listening: socket.socket) -> None:
     """Tell where it listens: the first line on standard output, for people or for the program that started it."""
-    about: dict[str, Any] = {"event": "listening", "service": host.family.service, "model": host.card.id}
+    about: dict[str, Any] = {"service": host.family.service, "model": host.card.id}
     about |= {"version": __version__, "pid": os.getpid()}
     if options.uds is not None:
         about["uds"] = str(options.uds)
     else:
         name, port = listening.getsockname()[:2]
         about["url"] = f"http://{f'[{name}]' if ':' in name else name}:{port}"
-    where = about.get("url") or about["uds"]
-    said = json.dumps(about) if options.as_json else f"{about['service']} ({about['model']}) listens at {where}"
-    print(said, flush=True)
+    if options.as_json:
+        announce(about)
+    else:
+        say(f"{about['service']} ({about['model']}) listens at {about.get('url') or about['uds']}")
 
 
 # ── the address ─────────────────────────────────────────────────────────────────────────────────
