@@ -125,11 +125,13 @@ def test_decoding_for_too_long_ends_the_decoder() -> None:
         decode(flac_bomb(6 * 3600, declared=0), Limits(seconds=1e6, samples=10**12, cpu_s=1), rate=8000, mono=True)
 
 
-def test_more_memory_than_allowed_is_refused() -> None:
-    silence = io.BytesIO()  # small as a file, 2 MB a block: what is left suffices to say so
+@pytest.mark.parametrize("spare", [0, 1_000_000, 2_000_000, 2_050_000, 2_100_000, 2_200_000, 3_000_000])
+def test_more_memory_than_allowed_is_refused(spare: int) -> None:
+    """Wherever it runs short: in our own code, in a library's that calls ours, in one that dies of it."""
+    silence = io.BytesIO()  # small as a file, 2 MB a block
     soundfile.write(silence, np.zeros((200_000, 8), np.int16), 48_000, format="FLAC")
     with pytest.raises((UnreadableAudio, TooLarge), match="memory"):
-        decode(silence.getvalue(), Limits(memory_bytes=1_000_000))
+        decode(silence.getvalue(), Limits(memory_bytes=spare))
 
 
 def test_a_decoder_opens_no_other_file(tmp_path: Path) -> None:

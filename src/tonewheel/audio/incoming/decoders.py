@@ -142,23 +142,29 @@ def scratch() -> Iterator[int]:
 
 
 def _hear(report: int, patience_s: float, check: Check) -> dict[str, Any]:
-    """What the decoder says; {} when it said nothing. Raises what `check` raises."""
+    """What the decoder says first, or how it died; {} when it said nothing. Raises what `check` raises."""
     heard = b""
     until = time.monotonic() + patience_s
+    poll = select.poll()  # not select(), which takes no descriptor above 1023
+    poll.register(report, select.POLLIN)
     while time.monotonic() < until and len(heard) < _REPORT_BYTES:
         check()
-        readable, _, _ = select.select([report], [], [], _LOOK_EVERY_S)
-        if not readable:
+        if not poll.poll(_LOOK_EVERY_S * 1000):
             continue
         piece = os.read(report, 4096)
-        if not piece:
-            break
         heard += piece
+        if not piece or _said(heard) is not None:
+            break
+    return _said(heard) or {}
+
+
+def _said(heard: bytes) -> dict[str, Any] | None:
+    """The first object of `heard`; None when there is not all of it. Further ones tell of how the process ended."""
     try:
-        said = json.loads(heard)
+        said, _ = json.JSONDecoder().raw_decode(heard.decode())
     except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _sound(said: dict[str, Any], name: str, limits: Limits, out: int) -> Sound:

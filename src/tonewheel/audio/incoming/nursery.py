@@ -27,9 +27,11 @@ from typing import Any
 from tonewheel.audio.blocks import is_foreign
 from tonewheel.audio.incoming.decoder import decode_into
 from tonewheel.audio.incoming.limits import ORDER_BYTES, Limits, Task
-from tonewheel.errors import MissingExtra, TonewheelError
+from tonewheel.errors import MissingExtra, TonewheelError, UnreadableAudio
 
 _NICE = 5  # whoever answers health checks comes first
+_RESERVE = 1 << 20  # bytes given back to tell that there are no more
+_NEAR = 8 << 20  # bytes, more than a library asks for at once: who came so near to the cap may have been refused some
 
 
 def main() -> None:
@@ -125,6 +127,7 @@ def _be_a_decoder(message: bytes, source: int, out: int, report: int) -> None:
 
 
 def _decode(task: Task, source: int, out: int, report: int) -> dict[str, Any]:
+    reserve = [bytes(_RESERVE)]
     try:
         data = os.pread(source, os.fstat(source).st_size, 0)
         if is_foreign(data):
@@ -137,13 +140,28 @@ def _decode(task: Task, source: int, out: int, report: int) -> dict[str, Any]:
                   "FLAC, MP3 or Ogg"  # fmt: skip
         return {"error": "unreadable_audio", "message": message}
     except TonewheelError as error:
-        return {"error": error.type, "message": error.message}
+        reserve.clear()
+        return {"error": error.type, "message": _short_of_memory(task, error) or error.message}
     except MemoryError:
+        reserve.clear()
         return {"error": "too_large", "message": f"{task.name} takes too much memory to decode: cut it, or send WAV"}
     except BrokenPipeError:
         raise
     except Exception:
         return {"error": "internal", "message": traceback.format_exc(limit=-8)[-2000:]}
+
+
+def _short_of_memory(task: Task, error: TonewheelError) -> str | None:
+    """What to say instead of what a library made of memory that it was refused: "seek failed", an early end, anything.
+    None where there was enough, or where it is said already."""
+    cap = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if not isinstance(error, UnreadableAudio) or "memory" in error.message or cap == resource.RLIM_INFINITY:
+        return None
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as file:  # noqa: PTH123
+        peak = next((int(line.split()[1]) << 10 for line in file if line.startswith(b"VmPeak:")), 0)
+        if peak > cap - _NEAR:
+            return f"{task.name} takes more memory to decode than there is for it, or is broken: cut it, or send WAV"
+    return None
 
 
 def _confine(task: Task, size: int, kept: set[int]) -> None:
