@@ -57,7 +57,8 @@ def place_of(loc: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # 5 was typed, not 5.0
+    text = f"{value:.0f}" if whole else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

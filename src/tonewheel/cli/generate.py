@@ -32,18 +32,20 @@ def generate(
     output: o.Output = None,
     fmt: o.Format = None,
     seed: Annotated[int | None, typer.Option("--seed", help="The same seed and words give the same music.")] = None,
-    negative: Annotated[str | None, typer.Option("--negative", help="What it is not to sound like.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option("--negative", help="What it is not to sound like.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", help="Higher is less predictable.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Draw from so many tokens; 0 = all.")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the likeliest that make up this.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="How closely the prompt is followed.")] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option("--guidance", help="How closely the prompt is followed.")
+    ] = None,
     continue_from: Annotated[
         Path | None, typer.Option("--continue-from", help="An audio file to go on from; the result begins with it.")
     ] = None,
     melody: Annotated[
         Path | None, typer.Option("--melody", help="An audio file whose melody is followed (melody models).")
     ] = None,
-    fields: Annotated[
+    any_field: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
@@ -79,16 +81,16 @@ def generate(
     from tonewheel.models.clock import takes_force, told_s
 
     family, card = registry.resolve(model)
-    more = fields_of(family, fields or ())
+    more = fields_of(family, any_field or ())
     target = output or Path(f"{slug(prompt or card.id)}.{fmt or 'wav'}")
     chosen = format_of(target)
     targets = [target, *(target.with_stem(f"{target.stem}-{n}") for n in range(2, _count(more) + 1))]
     for one in targets:
         check_target(one, force)
     asked = {
-        "prompt": prompt, "duration": duration, "seed": seed, "negative_prompt": negative, "temperature": temperature,
-        "top_k": top_k, "top_p": top_p, "guidance_scale": guidance, "continue_from": _encoded(continue_from),
-        "melody": _encoded(melody),
+        "prompt": prompt, "duration": duration, "seed": seed, "negative_prompt": negative_prompt,
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance_scale": guidance_scale,
+        "continue_from": _encoded(continue_from), "melody": _encoded(melody),
     }  # fmt: skip
     body = {name: value for name, value in asked.items() if value is not None} | more
     if force and takes_force(family):
@@ -96,7 +98,7 @@ def generate(
     expected = expected_here(family, card, _checked(family, card, body))
     names = [str(one) for one in targets]
     if dry_run:
-        files = {"continue_from", "melody", *(name for name in more if f"{name}=@" in " ".join(fields or ()))}
+        files = {"continue_from", "melody", *(name for name in more if f"{name}=@" in " ".join(any_field or ()))}
         shown = {k: "(a file)" if k in files else v for k, v in body.items()}
         told = {"dry_run": True, "model": card.id, "files": names, "request": shown}
         told |= {} if expected is None else {"expected_s": round(expected.seconds, 1)}

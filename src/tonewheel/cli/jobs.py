@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
+from tonewheel.cli.commands import Commands
 from tonewheel.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tonewheel.jobs.types import Job, JobEvent, JobPage, JobState
 
-app = typer.Typer(help="Songs that were ordered: list, show, watch and cancel them.", no_args_is_help=True)
+app = Commands(help="Songs that were ordered: list, show, watch and cancel them.", no_args_is_help=True)
 
 Server = Annotated[
     str | None, typer.Option("--server", help="Ask a running server (TONEWHEEL_SERVER), not the database.")

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tonewheel.cli.commands import Commands
+
 if TYPE_CHECKING:
     from tonewheel.gateway.keys import ApiKey, Keys
 
-app = typer.Typer(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
+app = Commands(help="API keys of the server: create, list and revoke them.", no_args_is_help=True)
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Data folder of the server.")]
 DatabaseUrl = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE or postgresql://…")]

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from tonewheel import __version__
+from tonewheel.cli.commands import Commands
 
-app = typer.Typer(
+app = Commands(
     name="tonewheel",
     help="The self-hosted music AI server: songs from sentences, on your own machine.",
     no_args_is_help=True,

@@ -14,9 +14,9 @@ from tonewheel.cli import options as o
 def plan(
     narrative: o.Narrative = None,
     file: o.NarrativeFile = None,
-    duration: o.Duration = 60.0,
+    duration_s: o.Duration = 60.0,
     style: o.StyleName = None,
-    mood: o.Mood = None,
+    moods: o.Mood = None,
     tempo: o.Tempo = None,
     key: o.KeyName = None,
     language: o.Language = None,
@@ -48,7 +48,7 @@ def plan(
     if output is not None:
         check_target(output, force=force)
     words = {
-        "duration_s": duration, "style": style, "moods": mood, "tempo": tempo, "key": key, "language": language,
+        "duration_s": duration_s, "style": style, "moods": moods, "tempo": tempo, "key": key, "language": language,
         "seed": seed, "title": title, "artist": artist, "instrumental": instrumental,
     }  # fmt: skip
     if (url := o.server_url(server)) is not None:

@@ -22,9 +22,9 @@ def song(
             autocompletion=o.complete_music_model,
         ),
     ] = "composer",
-    duration: o.Duration = 60.0,
+    duration_s: o.Duration = 60.0,
     style: o.StyleName = None,
-    mood: o.Mood = None,
+    moods: o.Mood = None,
     tempo: o.Tempo = None,
     key: o.KeyName = None,
     language: o.Language = None,
@@ -65,7 +65,7 @@ def song(
     if fmt is None and output is None:
         fmt = "mp3"
     words = {
-        "duration_s": duration, "style": style, "moods": mood, "tempo": tempo, "key": key, "language": language,
+        "duration_s": duration_s, "style": style, "moods": moods, "tempo": tempo, "key": key, "language": language,
         "seed": seed, "title": title, "artist": artist, "instrumental": instrumental,
     }  # fmt: skip
     wanted = Wanted(
