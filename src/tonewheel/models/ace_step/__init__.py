@@ -9,11 +9,11 @@ from tonewheel.models.ace_step.memory import estimate, memory_bytes
 from tonewheel.models.ace_step.plan import from_plan
 from tonewheel.models.ace_step.request import AceStepRequest, AceStepResponse
 from tonewheel.models.base import Card, Family, Model
-from tonewheel.models.diffusion.extra import needing_diffusers
+from tonewheel.models.extra import needing
 
 
 def _create(card: Card) -> Model[Any]:
-    with needing_diffusers(card.id):
+    with needing("diffusion", card.id):
         from tonewheel.models.ace_step.model import AceStep, AceStepTurbo  # noqa: PLC0415  (torch comes with it)
 
     return AceStep(card) if MANNERS[version_of(card.id)].guided else AceStepTurbo(card)

@@ -8,11 +8,11 @@ from tonewheel.models.audioldm2.card import CARDS
 from tonewheel.models.audioldm2.memory import estimate, memory_bytes
 from tonewheel.models.audioldm2.request import Audioldm2Request, Audioldm2Response, from_plan
 from tonewheel.models.base import Card, Family, Model
-from tonewheel.models.diffusion.extra import needing_diffusers
+from tonewheel.models.extra import needing
 
 
 def _create(card: Card) -> Model[Any]:
-    with needing_diffusers(card.id):
+    with needing("diffusion", card.id):
         from tonewheel.models.audioldm2.model import Audioldm2  # noqa: PLC0415  (torch comes with it)
 
     return Audioldm2(card)

@@ -7,10 +7,12 @@ from typing import Any
 from tonewheel.models.base import Card, Family, Model
 from tonewheel.models.beat_this.card import CARDS, memory_bytes
 from tonewheel.models.beat_this.contract import BeatThisRequest, BeatThisResponse
+from tonewheel.models.extra import needing
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.models.beat_this.model import BeatTracker  # noqa: PLC0415  (torch loads with it)
+    with needing("models", card.id):
+        from tonewheel.models.beat_this.model import BeatTracker  # noqa: PLC0415  (torch loads with it)
 
     return BeatTracker(card)
 

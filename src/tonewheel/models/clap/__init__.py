@@ -7,10 +7,12 @@ from typing import Any
 from tonewheel.models.base import Card, Family, Model
 from tonewheel.models.clap.card import CARDS, memory_bytes
 from tonewheel.models.clap.contract import ClapRequest, ClapResponse
+from tonewheel.models.extra import needing
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.models.clap.model import Clap  # noqa: PLC0415  (torch loads with it)
+    with needing("models", card.id):
+        from tonewheel.models.clap.model import Clap  # noqa: PLC0415  (torch loads with it)
 
     return Clap(card)
 

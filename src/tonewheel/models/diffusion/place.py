@@ -63,7 +63,7 @@ def place(model: str, idle_bytes: Callable[[int], int], half: torch.dtype = torc
 
 def _ensure_accelerate(model: str) -> None:
     if find_spec("accelerate") is None:
-        raise MissingExtra(f"{model} needs accelerate for CPU offload: install tonewheel[diffusion]")
+        raise MissingExtra(f"{model} needs accelerate for CPU offload: run `pip install 'tonewheel[diffusion]'`")
 
 
 def _gb(size: float) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.base import Card, Family, Model
+from tonewheel.models.extra import needing
 from tonewheel.models.heart_transcriptor.card import CARDS
 from tonewheel.models.heart_transcriptor.contract import TranscriptionRequest, TranscriptionResponse
 from tonewheel.models.heart_transcriptor.memory import memory_bytes
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.models.heart_transcriptor.model import Transcriptor  # noqa: PLC0415  (torch loads with it)
+    with needing("models", card.id):
+        from tonewheel.models.heart_transcriptor.model import Transcriptor  # noqa: PLC0415  (torch loads with it)
 
     return Transcriptor(card)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.base import Card, Family, FileRoute, Model, WorkRoute
+from tonewheel.models.extra import needing
 from tonewheel.models.heartmula.card import CARDS
 from tonewheel.models.heartmula.kept import find, to_contract
 from tonewheel.models.heartmula.memory import memory_bytes
@@ -13,16 +14,11 @@ from tonewheel.models.heartmula.request import HeartmulaRequest, HeartmulaRespon
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.errors import MissingExtra  # noqa: PLC0415
-
-    try:
+    with needing("models", card.id):
         import tokenizers  # noqa: F401, PLC0415
 
         from tonewheel.models.heartmula.model import Heartmula  # noqa: PLC0415  (torch comes with it)
-    except ImportError as error:
-        if error.name not in ("torch", "safetensors", "tokenizers"):
-            raise
-        raise MissingExtra(f"{card.id} needs {error.name}: install tonewheel[models]") from None
+
     return Heartmula(card)
 
 

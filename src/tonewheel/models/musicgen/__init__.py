@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.base import Card, Family, Model
+from tonewheel.models.extra import needing
 from tonewheel.models.musicgen.card import CARDS
 from tonewheel.models.musicgen.memory import memory_bytes
 from tonewheel.models.musicgen.prompt import from_plan
@@ -12,14 +13,9 @@ from tonewheel.models.musicgen.request import MusicgenRequest, MusicgenResponse
 
 
 def _create(card: Card) -> Model[Any]:
-    from tonewheel.errors import MissingExtra  # noqa: PLC0415
-
-    try:
+    with needing("models", card.id):
         from tonewheel.models.musicgen.model import Musicgen  # noqa: PLC0415  (torch comes with it)
-    except ImportError as error:
-        if error.name not in ("torch", "transformers", "safetensors"):
-            raise
-        raise MissingExtra(f"{card.id} needs {error.name}: install tonewheel[models]") from None
+
     return Musicgen(card)
 
 

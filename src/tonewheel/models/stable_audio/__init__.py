@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tonewheel.models.base import Card, Family, Model
-from tonewheel.models.diffusion.extra import needing_diffusers
+from tonewheel.models.extra import needing
 from tonewheel.models.stable_audio.card import CARDS, third
 from tonewheel.models.stable_audio.memory import estimate, memory_bytes
 from tonewheel.models.stable_audio.prompt import from_plan
@@ -13,7 +13,7 @@ from tonewheel.models.stable_audio.request import StableAudioRequest, StableAudi
 
 
 def _create(card: Card) -> Model[Any]:
-    with needing_diffusers(card.id):
+    with needing("diffusion", card.id):
         from tonewheel.models.stable_audio.model import StableAudio3, StableAudioOpen  # noqa: PLC0415
 
     return StableAudioOpen(card) if third(card) is None else StableAudio3(card)
