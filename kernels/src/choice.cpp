@@ -20,13 +20,14 @@ namespace tonewheel {
 namespace {
 
 #if defined(TW_HAS_X86)
-// AMX: the processor has it (CPUID, leaf 7: tiles and INT8), and the system grants a process its state, which it must ask
+// AMX: the processor has it (CPUID, leaf 7: tiles, INT8 and BF16, and AVX-512's BF16 beside it), and the system grants a process its state, which it must ask
 // for once (Linux, arch_prctl, ARCH_REQ_XCOMP_PERM; XTILEDATA is feature 18).
 bool tiles_allowed() {
 #if defined(__linux__)
     static const bool allowed = [] {
         unsigned a, b, c, d;
-        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1) || !(d >> 25 & 1)) return false;
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1) || !(d >> 25 & 1)) return false;
+        if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return false;
         return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
     }();
     return allowed;

@@ -27,15 +27,11 @@ void wait_until(F&& done) {
     }
 }
 
-// How long a member looks for the next run before it sleeps: waking it takes some 0.1 ms, and between two calls of a
-// frame, or two frames, lies up to 1 ms of other work.
-constexpr std::chrono::microseconds watch{1500};
-
 }  // namespace
 
 thread_local int Crew::member_ = 0;
 
-Crew::Crew(int threads) : size_(threads < 1 ? 1 : threads), stretches_(size_t(size_)) {
+Crew::Crew(int threads, int watch) : size_(threads < 1 ? 1 : threads), watch_(watch), stretches_(size_t(size_)) {
     try {
         for (int member = 1; member < size_; member++) threads_.emplace_back([this, member] { wait_for_work(member); });
     } catch (...) {  // the system gives no more: those that are there must not outlive this
@@ -55,10 +51,6 @@ void Crew::end() {
 
 void Crew::run(const std::function<void(int)>& work) {
     std::lock_guard<std::mutex> alone(one_at_a_time_);
-    if (size_ == 1) {
-        work(0);
-        return;
-    }
     work_ = &work;
     left_.store(size_ - 1, std::memory_order_relaxed);
     runs_.fetch_add(1, std::memory_order_release);
@@ -70,9 +62,9 @@ void Crew::run(const std::function<void(int)>& work) {
 
 void Crew::wait_for_work(int member) {
     for (unsigned seen = 0;;) {
-        const auto since = std::chrono::steady_clock::now();
+        const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(watch_);
         for (int tries = 1; runs_.load(std::memory_order_acquire) == seen; tries++) {
-            if (tries % 64 || std::chrono::steady_clock::now() - since < watch) rest_a_moment();
+            if (tries % 64 || std::chrono::steady_clock::now() < until) rest_a_moment();
             else runs_.wait(seen, std::memory_order_acquire);
         }
         seen++;

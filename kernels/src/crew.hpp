@@ -14,7 +14,10 @@ namespace tonewheel {
 // not change any result.
 class Crew {
   public:
-    explicit Crew(int threads);
+    // `watch`: how long a member looks for the next run before it sleeps, in microseconds. Waking it takes some 0.1 ms,
+    // and between two calls of a frame, or two frames, lies up to 1 ms of other work; but where others' threads do that
+    // work, who looks is in their way.
+    explicit Crew(int threads, int watch = 1500);
     ~Crew();
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
@@ -27,10 +30,6 @@ class Crew {
     // From inside a run, by every member alike.
     template <typename F>
     void share(int items, F&& f) {
-        if (size_ == 1) {
-            for (int i = 0; i < items; i++) f(i);
-            return;
-        }
         for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < items;) f(i);
         meet();
     }
@@ -39,10 +38,6 @@ class Crew {
     // straight on, and helps out in those of others once it is through.
     template <typename F>
     void share_in_order(int items, F&& f) {
-        if (size_ == 1) {
-            for (int i = 0; i < items; i++) f(i);
-            return;
-        }
         for (int k = 0; k < size_; k++) {
             const int whose = (member_ + k) % size_;
             const int first = int(long(items) * whose / size_), last = int(long(items) * (whose + 1) / size_);
@@ -62,7 +57,7 @@ class Crew {
     void end();
 
     static thread_local int member_;  // who this thread is in the run it takes part in
-    const int size_;
+    const int size_, watch_;
     std::vector<Stretch> stretches_;
     std::vector<std::thread> threads_;
     std::mutex one_at_a_time_;

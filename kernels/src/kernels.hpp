@@ -25,6 +25,18 @@ struct Weights {
     long scale_count() const { return bits == 32 ? 0 : 16L * blocks() * groups; }
 };
 
+// A weight [outputs, inputs] in two bfloat16 parts whose sum it is, to 2^-17 of each value. Order: 32 outputs, 32 inputs,
+// larger and smaller part, 16 outputs, two inputs, output, input. What is padded is zero.
+struct SplitWeights {
+    const uint16_t* parts;
+    const float* bias;  // [outputs] or null
+    int outputs, inputs;
+
+    int steps() const { return (inputs + 31) / 32; }
+    int pairs() const { return (outputs + 31) / 32; }
+    long pair_values() const { return 2048L * steps(); }
+};
+
 // Rows of activations, quantised: values [rows, groups * group] signed, and for each group [rows, groups] its scale and
 // the sum of its values, which takes the middle of the weights off again.
 struct Rows {
@@ -64,6 +76,10 @@ struct Kernels {
     // `scores` has room for queries * (positions rounded up to 16) floats.
     void (*attend)(const float* query, int queries, long stride, const void* keys, const void* values, Kept kept,
                    int positions, int size, float scale, float* scores, float* out, long out_stride);
+    // Rows [rows, inputs] in two parts, each 16 rows a 16 * 32 * 2 * steps of them; null where there are no tiles.
+    void (*split_rows)(const float* x, int rows, int inputs, uint16_t* parts);
+    // y [rows, outputs] = rows · w, with the bias, and `kind` of it if not null; null where there are no tiles.
+    void (*multiply_split)(const SplitWeights& w, const uint16_t* parts, int rows, const Activation* kind, float* y);
 };
 
 const Kernels* portable_kernels();

@@ -8,6 +8,7 @@
 
 #include "choice.hpp"
 #include "draw.hpp"
+#include "split.hpp"
 #include "stack.hpp"
 
 namespace nb = nanobind;
@@ -59,6 +60,16 @@ void multiply_into(PyWeight& self, Floats2 x, Out2 y) {
     });
 }
 
+struct PySplit {
+    std::shared_ptr<SplitWeight> weight;
+    const Kernels* kernels;
+};
+
+void ensure_rows(const SplitWeights& first, const SplitWeights& last, const Floats2& x, const Out2& y) {
+    if (int(x.shape(1)) != first.inputs || int(y.shape(1)) != last.outputs || y.shape(0) != x.shape(0))
+        throw std::invalid_argument("x is [rows, inputs] and y [rows, outputs] of the weight");
+}
+
 Norm norm_of(Floats1 weight, const std::optional<Floats1>& bias) {
     Norm made;
     made.weight.assign(weight.data(), weight.data() + weight.size());
@@ -102,7 +113,7 @@ NB_MODULE(_native, m) {
     m.def("chosen", [] { return std::string(chosen_kernels()->name); }, "The one in use.");
 
     nb::class_<Crew>(m, "Crew", "Threads that work on one thing together.")
-        .def(nb::init<int>(), "threads"_a)
+        .def(nb::init<int, int>(), "threads"_a, "watch"_a = 1500)
         .def_prop_ro("threads", &Crew::size);
 
     nb::class_<PyWeight>(m, "Weight", "A weight [outputs, inputs] in 4, 8 or 32 bits.")
@@ -162,6 +173,48 @@ NB_MODULE(_native, m) {
             "to"_a.noconvert(), "Write the weight as it is represented into [outputs, inputs].")
         .def("multiply", &multiply_into, "x"_a, "y"_a.noconvert(),
              "y = x · weight, with the bias: [rows, inputs] → [rows, outputs].");
+
+    nb::class_<PySplit>(m, "Split",
+                        "A weight [outputs, inputs] for float32 products of many rows by bfloat16 tiles.")
+        .def(
+            "__init__",
+            [](PySplit* self, Floats2 from, std::optional<Floats1> bias) {
+                const Kernels* kernels = chosen_kernels();
+                if (!kernels->multiply_split) throw std::invalid_argument("this processor has no tiles of bfloat16");
+                const float* more = bias_of(bias, from.shape(0));
+                if (!from.size()) throw std::invalid_argument("a weight has at least one output and one input");
+                nb::gil_scoped_release free;
+                new (self) PySplit{
+                    std::make_shared<SplitWeight>(from.data(), int(from.shape(0)), int(from.shape(1)), more), kernels};
+            },
+            "weight"_a, "bias"_a = nb::none())
+        .def_static("offered", [] { return chosen_kernels()->multiply_split != nullptr; })
+        .def_prop_ro("outputs", [](PySplit& self) { return self.weight->view().outputs; })
+        .def_prop_ro("inputs", [](PySplit& self) { return self.weight->view().inputs; })
+        .def_prop_ro("memory", [](PySplit& self) { return self.weight->memory(); }, "Bytes.")
+        .def(
+            "multiply",
+            [](PySplit& self, Floats2 x, Out2 y, Crew* crew, std::optional<std::string> activation) {
+                const SplitWeights& w = self.weight->view();
+                ensure_rows(w, w, x, y);
+                const Activation kind = activation ? activation_of(*activation) : Activation::relu;
+                nb::gil_scoped_release free;
+                multiply_split(*self.kernels, crew, w, activation ? &kind : nullptr, x.data(), int(x.shape(0)), y.data());
+            },
+            "x"_a, "y"_a.noconvert(), "crew"_a.none() = nb::none(), "activation"_a = nb::none(),
+            "y = x · weight, with the bias: [rows, inputs] → [rows, outputs]. Without a crew the caller's thread does it.")
+        .def(
+            "feed",
+            [](PySplit& self, const PySplit& down, const std::string& activation, Floats2 x, Out2 y, Crew* crew) {
+                const SplitWeights &up = self.weight->view(), &then = down.weight->view();
+                if (up.outputs != then.inputs) throw std::invalid_argument("the second takes what the first makes");
+                ensure_rows(up, then, x, y);
+                const Activation kind = activation_of(activation);
+                nb::gil_scoped_release free;
+                feed_split(*self.kernels, crew, up, kind, then, x.data(), int(x.shape(0)), y.data());
+            },
+            "down"_a, "activation"_a, "x"_a, "y"_a.noconvert(), "crew"_a.none() = nb::none(),
+            "y = activation(x · weight) · down, both with their biases.");
 
     nb::class_<Norm>(m, "Norm").def(
         "__init__",

@@ -17,9 +17,9 @@ def chosen() -> str:
     """The one in use: the best, or what TONEWHEEL_KERNELS_CPU names. Raises ValueError where that is not there."""
 
 class Crew:
-    """Threads that work on one thing together."""
+    """Threads that work on one thing together; `watch`: microseconds a thread looks for more before it sleeps."""
 
-    def __init__(self, threads: int) -> None: ...
+    def __init__(self, threads: int, watch: int = 1500) -> None: ...
     @property
     def threads(self) -> int: ...
 
@@ -59,6 +59,30 @@ class Weight:
         """Write the weight as it is represented into [outputs, inputs]."""
     def multiply(self, x: Floats, y: Floats) -> None:
         """y = x · weight, with the bias: [rows, inputs] → [rows, outputs]."""
+
+class Split:
+    """A weight [outputs, inputs] for float32 products of many rows by bfloat16 tiles: as the sum of two bfloat16.
+
+    Raises ValueError where `offered` is False. A `crew` shares the rows; without one the caller's thread does it all,
+    and several threads may use a weight at once. Activations: gelu, gelu_tanh, relu.
+    """
+
+    def __init__(self, weight: Floats, bias: Floats | None = None) -> None: ...
+    @staticmethod
+    def offered() -> bool: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def memory(self) -> int:
+        """Bytes."""
+
+    def multiply(self, x: Floats, y: Floats, crew: Crew | None = None, activation: str | None = None) -> None:
+        """y = activation(x · weight + bias): [rows, inputs] → [rows, outputs]."""
+
+    def feed(self, down: Split, activation: str, x: Floats, y: Floats, crew: Crew | None = None) -> None:
+        """y = activation(x · weight + bias) · down + its bias: what lies between stays in the cache."""
 
 class Norm:
     """A layer norm, or an RMS norm where there is no bias."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import os
 from pathlib import Path
@@ -11,6 +12,10 @@ from tonewheel.errors import InvalidRequest
 from tonewheel.settings import settings, threads_variable
 
 _BLAS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+# How long torch's idle threads look for more work (GNU OpenMP; some 15 ms unless told): they would hold the processors
+# that the threads of the native kernels are to run on. About 1 ms.
+_SPINS, _FEW_SPINS = "GOMP_SPINCOUNT", "20000"
 
 
 def threads_of(model: str) -> int:
@@ -41,3 +46,5 @@ def limit_threads(model: str) -> None:
     own = None if said else next((os.environ[variable] for variable in _BLAS if variable in os.environ), None)
     for variable in _BLAS:
         os.environ.setdefault(variable, own or str(threads_of(model)))
+    if importlib.util.find_spec("tonewheel_kernels") is not None:
+        os.environ.setdefault(_SPINS, _FEW_SPINS)

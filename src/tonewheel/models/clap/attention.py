@@ -1,4 +1,4 @@
-"""The window attention of CLAP's audio tower, by torch's fused kernel.
+"""CLAP's audio tower made faster: its window attention by torch's fused kernel, its products by ours.
 
 transformers adds the table of relative positions and the mask of shifted windows to every score in steps of their
 own. Here both are one mask, made once, and query, key and value one product: a third less time on a CPU for the
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tonewheel.engine.kernels import quick_feed, quick_linear
 
 
 class WindowAttention(nn.Module):
@@ -62,8 +64,23 @@ class WindowAttention(nn.Module):
         return self._masks[windows]
 
 
-def quicken(network: Any) -> None:
-    """Give every block of a ClapModel's audio tower the fused attention."""
+def quicken(network: Any, *, products: bool) -> None:
+    """Give every block of a ClapModel's audio tower the fused attention and, with `products`, the fastest float32
+    products of the machine."""
     for stage in network.audio_model.audio_encoder.layers:
         for block in stage.blocks:
             block.attention.self = WindowAttention(block.attention.self)
+            if products:
+                _quicken_products(block)
+        if products and stage.downsample is not None:
+            stage.downsample.reduction = quick_linear(stage.downsample.reduction)
+
+
+def _quicken_products(block: Any) -> None:
+    attention = block.attention
+    attention.self.qkv = quick_linear(attention.self.qkv)
+    attention.output.dense = quick_linear(attention.output.dense)
+    plain_gelu = getattr(block.intermediate.intermediate_act_fn, "act", None) is functional.gelu
+    feed = quick_feed(block.intermediate.dense, "gelu", block.output.dense) if plain_gelu else None
+    if feed is not None:
+        block.intermediate, block.output = nn.Identity(), feed

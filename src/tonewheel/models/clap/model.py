@@ -49,7 +49,7 @@ class Clap(Model[ClapRequest]):
         folder = weights_dir(self.card.id, self.card.revision)
         loaded = load(folder, self.card.id, allow_pickle=may_unpickle(self.card.id))
         self._network = loaded.model.to(self.device)
-        quicken(self._network)
+        quicken(self._network, products=self.dtype == "float32")
         if self.dtype == "bfloat16":
             _shorten(self._network.audio_model)
             _shorten(self._network.audio_projection)
