@@ -27,6 +27,7 @@ Check = Callable[[int, int, int], None]
 
 CONTAINERS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64", "AU"})
 _FRAMES = 1 << 16  # of a block: what is made of it stays in a processor's own cache
+_UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 _UNTOLD = 1 << 60  # libsndfile's count of frames where a header tells none
 
 
@@ -167,5 +168,11 @@ def _told(name: str, broken: _Broken) -> Iterator[None]:
     except MemoryError:
         raise UnreadableAudio(f"{name} takes more memory to decode than there is for it: cut it") from None
     except (*broken, soundfile.LibsndfileError, RuntimeError, ValueError, OSError, EOFError) as e:
-        text = getattr(e, "error_string", "") or getattr(e, "strerror", "") or str(e) or type(e).__name__
-        raise UnreadableAudio(f"{name} cannot be decoded as audio: {' '.join(str(text).split())[:160]}") from None
+        # The libraries' own words ("Unspecified internal error.") help nobody; TONEWHEEL_DEBUG=1 shows them.
+        unknown = isinstance(e, soundfile.LibsndfileError) and e.code == _UNRECOGNISED
+        why = (
+            "it is of no kind that is read, or its beginning is missing; give WAV, FLAC, MP3, Ogg, Opus, AIFF or M4A"
+            if unknown
+            else "it is damaged or cut off, or its codec is not read; fetch or export it again"
+        )
+        raise UnreadableAudio(f"{name} cannot be decoded as audio: {why}") from e

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,6 +126,7 @@ def _examine(path: Path, tagger: _Ear | None, writer: _Ear | None) -> _Inspected
     from tonewheel.audio.beats import track_beats
     from tonewheel.audio.checks import check
     from tonewheel.audio.read import decode, load_bytes
+    from tonewheel.audio.report import Finding
     from tonewheel.audio.tags import read_tags
 
     data = load_bytes(path)
@@ -133,10 +134,24 @@ def _examine(path: Path, tagger: _Ear | None, writer: _Ear | None) -> _Inspected
         audio = decode(data, repr(str(path)))
     tags = read_tags(data)
     report = check(audio.samples, audio.rate)
+    if _cut_off(data):
+        cut = Finding("warning", "it is cut off: the file ends before the length it tells")
+        report = replace(report, findings=(cut, *report.findings))
     rhythm = track_beats(audio.samples, audio.rate)
     heard = tagger(data) if tagger is not None else None
     lyrics = writer(data) if writer is not None else None
     return _Inspected(path, len(data), audio, report, rhythm, tags, heard, lyrics)
+
+
+def _cut_off(data: bytes) -> bool:
+    """Whether a file that could be decoded ends too soon; a person's own file is told of all the same."""
+    from tonewheel.audio.incoming.container import is_cut_off, recognise
+    from tonewheel.errors import UnreadableAudio
+
+    try:
+        return is_cut_off(recognise(data, ""), data, declared=0, decoded=0)
+    except UnreadableAudio:  # of a kind that only comes from this machine, such as CAF
+        return False
 
 
 def _ear(task: str, option: str, asked: dict[str, Any], told: tuple[str, ...]) -> _Ear:
