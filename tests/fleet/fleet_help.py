@@ -177,6 +177,18 @@ class InBackground(threading.Thread):
         return self._answer
 
 
+class LateClock:
+    """The clock of `tonewheel.fleet.deadline`, which a test can put forward: no deadline passes before that."""
+
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 def pid_of(fleet: Fleet, model: str, **request: object) -> int:
     """The process that answered."""
     return int(fleet.call(model, request).fields["pid"])

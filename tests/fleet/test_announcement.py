@@ -36,6 +36,15 @@ def test_an_announcement_is_one_piece_beside_a_thread_that_never_stops_talking(t
     assert listening_port(log) == 2006
 
 
+def test_it_is_found_however_much_a_library_says_before(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("loading the weights\n" * 50_000)
+    assert listening_port(log) is None
+    with log.open("a") as output:
+        output.write('{"event": "listening", "url": "http://127.0.0.1:2006"}\n')
+    assert listening_port(log) == 2006
+
+
 @pytest.mark.parametrize("before", ["", "half a line", '{"event": "load', "{}\n"])
 @pytest.mark.parametrize("after", ["\n", "the weights are mouldy\n", ""])
 def test_others_words_around_it_do_not_hide_it(before: str, after: str) -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fleet_help import (
     InBackground,
+    LateClock,
     alive,
     begun,
     end_at_once,
@@ -31,7 +32,7 @@ from tonewheel.errors import (
     TonewheelError,
     UnknownName,
 )
-from tonewheel.fleet import client
+from tonewheel.fleet import client, deadline
 from tonewheel.fleet.client import Fleet
 from tonewheel.fleet.records import Records
 
@@ -82,11 +83,22 @@ def refusals(fleet: Fleet) -> float:
     return sum(float(row.rpartition(" ")[2]) for row in rows if 'status="503"' in row and "_total" in row)
 
 
-def test_a_call_that_cannot_get_a_slot_in_time_is_told_busy(fleet: Fleet) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> LateClock:
+    clock = LateClock()
+    monkeypatch.setattr(deadline, "time", clock)
+    return clock
+
+
+def test_a_call_that_cannot_get_a_slot_in_time_is_told_busy(fleet: Fleet, clock: LateClock) -> None:
     pid_of(fleet, "one")
     first = working(fleet)
+    before = refusals(fleet)
+    second = InBackground(lambda: fleet.call("one", {}, deadline_s=300.0))
+    assert wait_for(lambda: refusals(fleet) >= before + 2)  # so it has heard the first of them
+    clock.ahead = 300.0
     with pytest.raises(TonewheelError, match="busy") as caught:
-        fleet.call("one", {}, deadline_s=5.0)  # time enough to be told so once
+        second.result()
     assert caught.value.type == "busy"
     first.finish()
 
@@ -101,10 +113,13 @@ def test_cancel_stops_the_work_and_frees_the_slot(fleet: Fleet) -> None:
     assert pid_of(fleet, "one") == pid
 
 
-def test_a_deadline_stops_the_work(fleet: Fleet) -> None:
+def test_a_deadline_stops_the_work(fleet: Fleet, clock: LateClock) -> None:
     pid = pid_of(fleet, "one")
+    work = working(fleet, deadline_s=300.0)
+    clock.ahead = 300.0
     with pytest.raises(DeadlineExceeded):
-        fleet.call("one", {"hold": str(new_gate(fleet))}, deadline_s=1.0)
+        work.call.result()
+    clock.ahead = 0.0
     assert pid_of(fleet, "one") == pid
 
 
@@ -169,3 +184,18 @@ def test_work_that_ignores_its_cancel_costs_the_process_not_the_slot(
         work.call.result()
     assert wait_for(lambda: not alive(pid))
     assert pid_of(fleet, "one") != pid
+
+
+def test_the_next_request_is_not_taken_for_work_that_does_not_stop(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_LET_GO_S", 0.5)
+    pid, folder = pid_of(fleet, "one"), fleet.records.of("one")
+    cancelled = client._Slot(folder)
+    cancelled.accepted()
+    following = working(fleet)  # it got the slot before anybody looked after the one that was cancelled
+    record = folder.live()
+    assert record is not None and cancelled.taken_at is not None
+    fleet._see_it_stop(record, cancelled.taken_at)
+    assert wait_for(lambda: not any(thread.name == "fleet-let-go" for thread in threading.enumerate()))
+    assert following.finish().fields["pid"] == pid

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ from tonewheel.errors import (
     NotReady,
     TonewheelError,
 )
-from tonewheel.fleet import processes
+from tonewheel.fleet import processes, room
 from tonewheel.fleet.catalogue import running
 from tonewheel.fleet.client import Fleet
 from tonewheel.fleet.records import ModelFolder, Records
@@ -120,15 +121,24 @@ def test_a_busy_model_is_never_ended_for_room_but_waited_for(make_fleet: MakeFle
     assert alive(two) and not alive(one)
 
 
-def test_an_idle_model_that_is_looked_after_just_then_makes_room_all_the_same(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(memory=1 * GB)
-    one, folder, looking = pid_of(fleet, "one"), fleet.records.of("one"), threading.Event()
+def test_an_idle_model_that_is_looked_after_just_then_makes_room_all_the_same(
+    make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = make_fleet(memory=1 * GB, reap_every_s=3600.0)
+    one, folder = pid_of(fleet, "one"), fleet.records.of("one")
+    looking, waited_for = threading.Event(), threading.Event()
+    at_most = room._at_most
+
+    def heard(looks: int) -> Callable[[], None]:
+        check = at_most(looks)
+        return lambda: (waited_for.set(), check())[1]
 
     def look() -> None:  # as a reaper does, of this process or of another
         with folder.locked(lambda: None):
             looking.set()
-            time.sleep(0.5)
+            assert waited_for.wait(120)
 
+    monkeypatch.setattr(room, "_at_most", heard)
     reaper = InBackground(look)
     assert looking.wait(60)
     two = pid_of(fleet, "two")

@@ -257,13 +257,13 @@ class Fleet:
                 slot.busy = busy
                 deadline.pause(_BUSY_POLL_S, busy)
                 continue
-            except httpx.ConnectError:
+            except (httpx.ConnectError, httpx.ConnectTimeout):
                 raise _NeverArrived from None
             except httpx.HTTPError as error:
                 raise self._broke_off(record, error, began) from None
             except (Cancelled, DeadlineExceeded) as ended:
-                if slot.taken:
-                    self._see_it_stop(record)
+                if slot.taken_at is not None:
+                    self._see_it_stop(record, slot.taken_at)
                 elif slot.busy is not None and isinstance(ended, DeadlineExceeded):
                     raise slot.busy from None  # it never began: trying again later is all there is to do
                 raise
@@ -289,14 +289,15 @@ class Fleet:
             f"model {record.model} crashed while it worked; it is started again at the next request", last_words=words
         )
 
-    def _see_it_stop(self, record: Record) -> None:
-        """After a cancel or a deadline: the process gets a while to free its slot; one that is stuck is ended."""
-        folder, told_at = self.records.of(record.model), time.time()
+    def _see_it_stop(self, record: Record, taken_at: float) -> None:
+        """After a cancel or a deadline: the process gets a while to free its slot, taken at `taken_at`, for the next
+        request, which may have it already; one that is stuck is ended."""
+        folder = self.records.of(record.model)
         lease = folder.lease()
 
         def watch() -> None:
             try:
-                free = probe.let_go(record.address, _LET_GO_S, lambda: folder.accepted_at() > told_at)
+                free = probe.let_go(record.address, _LET_GO_S, lambda: folder.accepted_at() > taken_at)
                 if not free and record.process.alive():
                     log.warning("model %s did not stop its work in %.0f s: it is ended", record.model, _LET_GO_S)
                     self.processes.kill(record, "it was stuck")
@@ -315,17 +316,17 @@ class _Slot:
     """Whether a request got a slot of the model, or why not."""
 
     folder: ModelFolder
-    taken: bool = False
+    taken_at: float | None = None  # seconds since the epoch
     busy: ServiceBusy | None = None
 
     def accepted(self) -> None:
-        self.taken = True
         self.folder.accepted()
+        self.taken_at = self.folder.accepted_at()
 
 
 async def _ask(record: Record, order: Order, accepted: Callable[[], None]) -> Answer:
     """The request itself. Loopback: no proxy of the environment, no certificates."""
-    timeout = httpx.Timeout(None, connect=5.0)  # a model may compute for long; the deadline bounds it
+    timeout = httpx.Timeout(None, connect=30.0)  # a model may compute for long; the deadline bounds it
     order = replace(order, headers={**order.headers, **probe.headers()})
     async with httpx.AsyncClient(base_url=record.address, timeout=timeout, trust_env=False, verify=False) as client:
         return await exchange.stream(client, order, accepted=accepted)

@@ -119,7 +119,7 @@ class Processes:
     ) -> Record:
         while True:
             check()
-            record = self._known(folder)
+            record = self._known(folder, check)
             if record is None:
                 self._wait_out(folder, need.model, check)
                 start = partial(self._start, folder, need.model, service, idle_count)
@@ -133,7 +133,7 @@ class Processes:
             if ready is not None:
                 return ready
 
-    def _known(self, folder: ModelFolder) -> Record | None:
+    def _known(self, folder: ModelFolder, check: Check | None = None) -> Record | None:
         """The process that runs; one found dead is counted as crashed, one being ended is waited for."""
         record = folder.record()
         if record is None:
@@ -141,17 +141,22 @@ class Processes:
         if self._children.alive(record):
             if record.state != "stopping":
                 return record
-            self._end(folder, record, "stopped", asked=True)
-        elif (
-            record.state == "stopping" or not record.owner.alive() or self._children.exit_code(record) in _ALREADY_ENDED
+            self._end(folder, record, "stopped", asked=True, check=check)
+            return None
+        noted = folder.record()  # read anew: who ended it has noted that before, but perhaps after our first look
+        if (
+            noted is None
+            or noted.state == "stopping"
+            or not record.owner.alive()
+            or self._children.exit_code(record) in _ALREADY_ENDED
         ):
-            folder.forget()
+            folder.forget(record)
         else:
             self._note_crash(folder, record)
         return None
 
     def _note_crash(self, folder: ModelFolder, record: Record) -> None:
-        crashes = folder.crashed()
+        crashes = folder.crashed(record)
         words = crashes.last_words[-1] if crashes.last_words else "it said nothing"
         log.warning(
             "model %s (pid %d) crashed, %d in a row, exit code %s: %s",
@@ -180,42 +185,44 @@ class Processes:
     # ── starting ──
 
     def _start(self, folder: ModelFolder, model: str, service: str, count: int, device: Device) -> Record:
-        with self._lock:
+        self._start_reaper()
+        with self._lock:  # to the end: `close` sees a process that is started beside it, and ends it
             if self._closed:
                 raise NotReady("the fleet is closing: no model is started")
-        child = self._spawner.start(self._command(model), environment_for(device), folder.log)
-        process = identify(child.pid)
-        record = Record(
-            model=model,
-            service=service,
-            process=process or ProcessId(pid=child.pid, began=0.0),
-            owner=this_process(),
-            port=0,
-            state="starting",
-            device=device.label,
-            device_id=device.id,
-            need_bytes=count,
-            started_at=time.time(),
-        )
-        self._children.add(child)
-        try:
-            folder.write(record)
-            folder.use(_UNWANTED_S)
-        except TonewheelError:  # a full disk: what nobody knows of must not run
-            end_hard(child.pid)
-            raise
-        self._start_reaper()
+            child = self._spawner.start(self._command(model), environment_for(device), folder.log)
+            process = identify(child.pid)
+            record = Record(
+                model=model,
+                service=service,
+                process=process or ProcessId(pid=child.pid, began=0.0),
+                owner=this_process(),
+                port=0,
+                state="starting",
+                device=device.label,
+                device_id=device.id,
+                need_bytes=count,
+                started_at=time.time(),
+            )
+            self._children.add(child)
+            try:
+                folder.write(record)
+                folder.use(_UNWANTED_S)
+            except TonewheelError:  # a full disk: what nobody knows of must not run
+                end_hard(child.pid)
+                raise
         log.info("model %s starts as pid %d on %s", model, child.pid, device.label)
         return record
 
     def _await(self, folder: ModelFolder, record: Record, check: Check, tell: Tell) -> Record | None:
-        """The record once it is ready; None when the process ended meanwhile. Raises why it could not load."""
+        """The record once it is ready; None when it ended meanwhile, or is about to. Raises why it could not load."""
         pause = 0.01
         while self._children.alive(record):
             check()
             record = self._look_at_loading(folder, record, tell)
             if record.state == "ready":
                 return record
+            if record.state == "stopping":
+                return None
             time.sleep(pause)
             pause = min(0.2, pause * 1.3)
         return None
@@ -229,8 +236,10 @@ class Processes:
             port = listening_port(folder.log)
             if port is None:
                 return record
-            record = record.model_copy(update={"port": port})
-            folder.write(record)
+            noted = folder.update(record.model_copy(update={"port": port}))
+            if noted is None or noted.state == "stopping":
+                return noted or record
+            record = noted
         answer = probe.readiness(record.address)
         if answer is None:
             return record
@@ -240,10 +249,12 @@ class Processes:
         if answer.state != "ready":
             tell(answer.stage or "load", answer.fraction)
             return record
-        ready = record.model_copy(update={"state": "ready", "load_s": time.time() - record.started_at})
-        folder.write(ready)
-        log.info("model %s is ready after %.1f s", record.model, ready.load_s)
-        return ready
+        load_s = time.time() - record.started_at
+        noted = folder.update(record.model_copy(update={"state": "ready", "load_s": load_s}))
+        if noted is None or noted.state == "stopping":
+            return noted or record
+        log.info("model %s is ready after %.1f s", record.model, load_s)
+        return noted
 
     # ── ending ──
 
@@ -268,22 +279,30 @@ class Processes:
         asked: bool = False,
         check: Check | None = None,
     ) -> Unload:
-        """`asked`: it was told to end already; told twice it would break off what it is doing."""
+        """`asked`: it was told to end already. Nobody is told twice: it would break off what it is doing."""
         started = time.monotonic()
         device = next((d for d in self._devices() if on(d, record)), None)
         held = process_device_bytes(record.process.pid, device) if device else None
         if not asked:
-            folder.write(record.model_copy(update={"state": "stopping"}))
-            (end_hard if force else end_softly)(record.process.pid)
+            self._tell_to_end(folder, record, force)
         while self._children.alive(record):
             if check is not None:
                 check()
             if time.monotonic() - started > self.limits.grace_s:
                 end_hard(record.process.pid)
             time.sleep(0.01)
-        folder.forget()
+        folder.forget(record)
         self._children.forget([record.process.pid])
         return self._measured(record, reason, device, held, started)
+
+    def _tell_to_end(self, folder: ModelFolder, record: Record, force: bool = False) -> None:
+        try:
+            told = folder.told_to_end(record)
+        except TonewheelError as error:  # a full disk: it ends all the same
+            log.warning("model %s: %s", record.model, error.message)
+            told = True
+        if (told or force) and self._children.alive(record):
+            (end_hard if force else end_softly)(record.process.pid)
 
     def _measured(self, record: Record, reason: str, before: Device | None, held: int | None, started: float) -> Unload:
         """What came back. Drivers take a moment to count it."""
@@ -321,12 +340,11 @@ class Processes:
         self._wake.set()
         mine = [r for r in self.records.live() if r.owner == this_process() and r.process.pid in children]
         for record in mine:
-            self.records.of(record.model).write(record.model_copy(update={"state": "stopping"}))
-            end_softly(record.process.pid)
+            self._tell_to_end(self.records.of(record.model), record)
         for record in mine:
             self._end(self.records.of(record.model), record, "the server ends", asked=True)
         if self._reaper is not None and self._reaper is not threading.current_thread():
-            self._reaper.join(5.0)
+            self._reaper.join(60.0)
 
     # ── looking after them ──
 
@@ -369,13 +387,14 @@ class Processes:
             if not self._children.alive(record):
                 self._known(folder)
                 return
-            trim(folder.log)
             if record.state == "starting":  # whoever wanted it has given up; they may come back soon
                 record = self._look_at_loading(folder, record, _silent)
                 folder.use(_UNWANTED_S)
-            use = folder.used()
-            if record.state == "ready" and not folder.leases() and (use is None or use.until <= time.time()):
-                self._end(folder, record, "idle")
+            if record.state == "ready":
+                trim(folder.log)
+                # In this order: a request that ends notes when, then gives up its lease.
+                if not folder.leases() and ((use := folder.used()) is None or use.until <= time.time()):
+                    self._end(folder, record, "idle")
 
 
 def _silent(_stage: str, _fraction: float) -> None:

@@ -42,6 +42,7 @@ from tonewheel.fleet.memory import readable
 from tonewheel.fleet.shared_files import (
     MANIFEST,
     Twin,
+    bytes_in,
     bytes_shared,
     find_twins,
     note,
@@ -103,9 +104,7 @@ def require_pulled(card: Card) -> None:
 def here_bytes(card: Card) -> int:
     """Bytes of it on this disk, unfinished files included."""
     folder = folder_of(card)
-    if folder is None or not folder.is_dir():
-        return 0
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    return 0 if folder is None else bytes_in(folder)
 
 
 def pull(
@@ -309,15 +308,26 @@ def _inside(folder: Path, file: CardFile) -> Path:
 def _alone(folder: Path, card: Card) -> Iterator[None]:
     """Two pulls into one folder would spoil each other's files. Raises Conflict."""
     lock = folder.parent / f".{folder.name}.lock"
-    with lock.open("wb") as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"{card.id} is being pulled or removed by another process: wait for it") from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    while True:
+        with lock.open("wb") as file:
+            try:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(f"{card.id} is being pulled or removed by another process: wait for it") from None
+            if not _is_still(lock, file):  # who had it has ended, and deleted it, since we opened it
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _check_room(card: Card, files: Sequence[CardFile], folder: Path) -> None:

@@ -3,6 +3,7 @@
     <data dir>/fleet/lock                   taken for each decision about memory
     <data dir>/fleet/<model>/lock           taken for each decision about this model
                              process.json   a Record: the process, its port, its owner
+                             noting         taken to change process.json: `stop` has not the model's lock
                              crashes.json   Crashes since the last answer
                              used           when it was last used, and how long to keep it
                              leases/        one file a request that uses it
@@ -20,7 +21,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -175,22 +175,64 @@ class ModelFolder:
         return record if record is not None and record.process.alive() else None
 
     def write(self, record: Record) -> None:
-        self._write("process.json", record)
+        """Note a process that was started."""
+        with self._noting():
+            self._write("process.json", record)
 
-    def forget(self) -> None:
-        """The process is gone, on purpose."""
-        (self.path / "process.json").unlink(missing_ok=True)
+    def update(self, record: Record) -> Record | None:
+        """Note what has become of a process; gives what is noted of it then. One that was told to end meanwhile stays
+        so; None = it is gone, and another may be in its place: nothing is changed."""
+        with self._noting():
+            current = self.record()
+            if current is None or current.process != record.process:
+                return None
+            if current.state == "stopping":
+                return current
+            self._write("process.json", record)
+            return record
+
+    def told_to_end(self, record: Record) -> bool:
+        """Note that a process is to end; False = it was told before, or another is in its place."""
+        with self._noting():
+            current = self.record()
+            if current is None:
+                return True
+            if current.process != record.process or current.state == "stopping":
+                return False
+            self._write("process.json", current.model_copy(update={"state": "stopping"}))
+            return True
+
+    def forget(self, record: Record) -> None:
+        """The process is gone. Another one that is noted by now stays."""
+        if not self.path.is_dir():
+            return
+        with self._noting():
+            current = self.record()
+            if current is None or current.process == record.process:
+                (self.path / "process.json").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Hold what guards process.json; a moment only."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / "noting").open("wb")
+        except OSError as error:
+            raise _cannot_write(self.path / "noting", error) from error
+        with file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+            yield
 
     # ── crashes ──
 
     def crashes(self) -> Crashes:
         return self._read("crashes.json", Crashes) or Crashes()
 
-    def crashed(self) -> Crashes:
+    def crashed(self, record: Record) -> Crashes:
         """Count one more and forget the process."""
         crashes = Crashes(count=self.crashes().count + 1, last_at=time.time(), last_words=self.last_words())
         self._write("crashes.json", crashes)
-        self.forget()
+        self.forget(record)
         return crashes
 
     def forgive(self) -> None:
@@ -318,11 +360,7 @@ class Records:
             with folder.locked() as held:
                 record = folder.record() if held else None
                 if record is not None and not record.process.alive() and not record.owner.alive():
-                    folder.forget()
-
-    def drop(self, model: str) -> None:
-        """Forget all of a model that is gone."""
-        shutil.rmtree(self.of(model).path, ignore_errors=True)
+                    folder.forget(record)
 
 
 def _try_lock(fd: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ class CannotFit(OutOfMemory):
 
 Check = Callable[[], None]  # raises to give up
 
-_DECIDING_S = 2.0  # for who decides about an idle model just now: a reaper that looks after it, a request that takes it
+# For who decides about an idle model just now: a reaper that looks after it, a request that takes it. Looks, not
+# seconds: where the whole machine stands still, nobody has decided meanwhile.
+_LOOKS = 100  # every 20 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Room:
         for record in idle:
             folder = self._records.of(record.model)
             # It is waited for: passed over, a model used later would be ended instead, or room refused that there is.
-            with contextlib.suppress(_StillDeciding), folder.locked(_for(_DECIDING_S)):
+            with contextlib.suppress(_StillDeciding), folder.locked(_at_most(_LOOKS)):
                 current = folder.live()
                 if current is None or current.process != record.process or folder.leases():
                     used_by_now = True
@@ -177,12 +180,12 @@ class _StillDeciding(Exception):
     """Somebody holds the lock of a model for long."""
 
 
-def _for(seconds: float) -> Check:
-    """What raises _StillDeciding once so many seconds have passed."""
-    until = time.monotonic() + seconds
+def _at_most(looks: int) -> Check:
+    """What raises _StillDeciding when it is called once more than so often."""
+    left = itertools.count(looks, -1)
 
     def check() -> None:
-        if time.monotonic() > until:
+        if next(left) <= 0:
             raise _StillDeciding
 
     return check

@@ -90,15 +90,15 @@ def environment_for(device: Device) -> dict[str, str]:
 
 def listening_port(log: Path) -> int | None:
     """The port the child says it listens on (`{"event": "listening", …}`), None = not yet."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        about = announced(file.read(65_536).decode(errors="replace"))
+    with contextlib.suppress(OSError):
+        about = announced(log.read_bytes().decode(errors="replace"))  # all: libraries may say a lot before
         if about is not None:
             return int(str(about["url"]).rsplit(":", 1)[1])
     return None
 
 
 def trim(log: Path) -> None:
-    """Empty a log that has grown too long; the child appends, so it goes on at the start."""
+    """Empty the log of a model that is ready when it has grown too long; it appends, so it goes on at the start."""
     with contextlib.suppress(OSError):
         if log.stat().st_size > _MAX_LOG:
             os.truncate(log, 0)
