@@ -135,7 +135,7 @@ def test_a_reader_who_does_not_read_holds_nobody_up(dawdling: Served) -> None:
     host, port = dawdling.url.removeprefix("http://").split(":")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.settimeout(60)
+        slow.settimeout(180)
         slow.connect((host, int(port)))
         slow.sendall(f"GET {job['events_url']} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         wait_for(lambda: streams(dawdling) == 1)

@@ -22,13 +22,14 @@ from tonewheel.errors import Forbidden, InvalidRequest
 from tonewheel.gateway.access import Gate, gate
 from tonewheel.gateway.contracts import ComposeRequest, MusicGeneration
 from tonewheel.gateway.metrics import GatewayMetrics
-from tonewheel.gateway.names import checked_name
+from tonewheel.gateway.names import Named, Names, checked_name
 from tonewheel.gateway.options import check_options
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.gateway.outwards import trust
 from tonewheel.gateway.reference import page
 from tonewheel.gateway.supervise import ServeOptions, Supervisor
 from tonewheel.jobs import song_request
+from tonewheel.library import Database
 from tonewheel.models import registry
 from tonewheel.serving.edge import Edge
 from tonewheel.serving.metrics import Metrics
@@ -113,6 +114,20 @@ def test_keys_are_shown_as_they_were_sent() -> None:
     assert shown_key("local abc 0/1") == "abc"
     assert shown_key("name my-song 2") == "my-song"
     assert shown_key(None) is None
+
+
+def test_a_name_that_was_freed_while_it_was_ordered_under_stays_free(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'names.sqlite'}")
+    names = Names(database)
+    names.create_tables()
+    free = names.get("evening")
+    assert names.set(free, "job_1") and names.set(free, "job_1")  # two who send the same order at once
+    ordered = names.get("evening")
+    names.free(ordered)
+    assert not names.set(free, "job_1") and not names.set(ordered, "job_1")
+    names.free(ordered)  # two who delete it at once
+    assert names.get("evening") == Named("evening", 1, None)
+    database.close()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "job_" + "a" * 22, "ü", "x" * 129])

@@ -229,7 +229,7 @@ def test_one_who_waits_no_longer_leaves_no_job_behind(idle: Served) -> None:
         return [j["state"] for j in jobs if j["request"].get("narrative") == "nobody waits for this"]
 
     def until(wanted: list[str]) -> None:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 120
         while states() != wanted:
             assert time.monotonic() < limit, states()
             time.sleep(0.05)

@@ -15,6 +15,8 @@ import pytest
 from served import Served, serving
 from test_gateway_survives import steps_of, workers_of
 
+from freezing import freeze, thaw
+
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -62,11 +64,11 @@ def killed_in_render(served: Served) -> tuple[httpx.Response, str]:
         job = answer.json()
         served.wait(job, lambda j: str(j["stage"]).startswith("render") or j["state"] == "done")
         (worker,) = workers_of(served)
-        os.kill(worker, signal.SIGSTOP)
+        freeze(worker)
         if steps_of(served, job)[-1:] == ["render"]:
             os.kill(worker, signal.SIGKILL)
             return answer, trace
-        os.kill(worker, signal.SIGCONT)
+        thaw(worker)
         served.wait(job)
     raise AssertionError("the renders end before they are seen to begin")
 
@@ -113,8 +115,8 @@ def test_one_trace_leads_from_the_request_to_the_model_also_past_a_crash(
     ]  # fmt: skip
     last = next(s for service, s in ours if s.name == "job song" and attributes(s)["tonewheel.job.attempt"] == 2)
     assert attributes(last)["tonewheel.job.id"] == job["id"]
-    store = only("step store")[1]
-    assert store.parent_span_id == last.span_id
-    assert only("step render")[1].parent_span_id == last.span_id
+    # Under the last start each once; what the one that was killed had finished may have been sent as well.
+    steps = [span.name for _, span in ours if span.parent_span_id == last.span_id and span.name.startswith("step ")]
+    assert steps.count("step render") == steps.count("step store") == 1
     said = str(got)
     assert SECRET not in said and "stay in the house" not in said

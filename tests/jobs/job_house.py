@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from freezing import freeze, thaw
 from tonewheel.jobs.request import song_request
 from tonewheel.jobs.store import JobStore
 from tonewheel.jobs.types import Job
@@ -109,10 +110,10 @@ class House:
         """Stop its process, but not in the middle of a transaction: an SQLite file would be locked as long as it lies
         frozen, and no other worker could do anything."""
         for _ in range(100):
-            worker.signal(signal.SIGSTOP)
+            freeze(worker.process.pid)
             if not self.store.database.is_sqlite or self._writable():
                 return
-            worker.signal(signal.SIGCONT)
+            thaw(worker.process.pid)
             time.sleep(0.05)
         raise AssertionError("it writes all the time")
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import soundfile
 
+from freezing import freeze, thaw
 from tonewheel.audio.read import decode
 from tonewheel.audio.tags import read_tags
 from tonewheel.fleet.records import ModelFolder, Records
@@ -97,10 +98,10 @@ def frozen_at_work(served: Served, **words: Any) -> Job:
     for _ in range(10):
         job = served.order(**words)
         until_rendering(served, job)
-        served.process.send_signal(signal.SIGSTOP)
+        freeze(served.process.pid)
         if served.store.get(job.id).state == "running":
             return job
-        served.process.send_signal(signal.SIGCONT)
+        thaw(served.process.pid)
     raise AssertionError("the jobs end before they are seen to run")
 
 

@@ -46,6 +46,14 @@ def test_a_helper_with_nobody_to_answer_ends_without_a_word() -> None:
     helper.stderr.close()
 
 
+def test_half_a_task_of_a_worker_that_was_killed_while_it_wrote_is_no_task() -> None:
+    command = [sys.executable, "-m", "tonewheel.jobs.child"]
+    ran = subprocess.run(
+        command, input='{"task": "plan", "ar', capture_output=True, text=True, timeout=180, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
 def test_two_workers_may_begin_at_once_on_an_empty_database(tmp_path: Path, postgres: Postgres) -> None:
     """Both make the tables; neither waits for the other in a way the other waits for."""
     command = [sys.executable, "-m", "tonewheel.cli.main", "worker", "--json", "--database", postgres.new_database()]

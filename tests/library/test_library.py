@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tonewheel.library.database import Database
 from tonewheel.library.ids import is_id, new_id
 from tonewheel.library.songs import Library
 from tonewheel.library.storage import FolderStorage, open_storage
+from tonewheel.library.tables import songs as songs_table
 from tonewheel.library.types import NewArtifact, NewSong
 
 
@@ -119,7 +119,8 @@ def test_search_finds_words_wherever_they_stand(library: Library) -> None:
         "sections": [{"lyrics": ["Waves don’t sleep"]}],
     }
     lamp = library.add(song("The Lamp", plan=plan))
-    time.sleep(0.01)  # the database's clock counts milliseconds: one song is to be older
+    earlier = sa.update(songs_table).where(songs_table.c.id == lamp.id).values(created_at=lamp.created_at - 10)
+    library.database.write(lambda c: c.execute(earlier))
     sea = library.add(song("Sea", prompt="100% deep_house, no lamp", model="musicgen-small"))
     find = library.search
     assert [s.id for s in find(words="LIGHTHOUSE keep").songs] == [lamp.id]

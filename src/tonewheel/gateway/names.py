@@ -69,18 +69,25 @@ class Names:
         row = self._database.read(lambda c: c.execute(query).mappings().first())
         return Named(**row) if row is not None else Named(name)
 
-    def set(self, named: Named, job_id: str) -> None:
-        """Let the name mean that job."""
-        self._write(named.name, {"generation": named.generation, "job_id": job_id})
+    def set(self, named: Named, job_id: str) -> bool:
+        """Let the name mean that job; False when it was freed meanwhile."""
+        return self._write(named, {"generation": named.generation, "job_id": job_id})
 
     def free(self, named: Named) -> None:
-        """The name means nothing any more and may be used anew."""
-        self._write(named.name, {"generation": named.generation + 1, "job_id": None})
+        """The name means nothing any more and may be used anew; nothing when that is so already."""
+        self._write(named, {"generation": named.generation + 1, "job_id": None})
 
-    def _write(self, name: str, values: dict[str, Any]) -> None:
+    def _write(self, named: Named, values: dict[str, Any]) -> bool:
+        """Change what is still as `named` tells."""
         insert: Any = _insert(self._database)(_names)
-        query = insert.values(name=name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
-        self._database.write(lambda c: c.execute(query))
+        query = (
+            insert.values(name=named.name, **values)
+            .on_conflict_do_update(
+                index_elements=["name"], set_=values, where=_names.c.generation == named.generation
+            )
+            .returning(_names.c.name)
+        )  # fmt: skip
+        return self._database.write(lambda c: c.scalar(query)) is not None
 
 
 def _insert(database: Database) -> Any:

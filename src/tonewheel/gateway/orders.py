@@ -98,8 +98,9 @@ class Desk:
                 f"another song was ordered as {name!r}: choose another id, or DELETE /v1/songs/{name} when it is made",
                 param="id",
             ) from None
-        if named.job_id != job.id:
-            self._backend.names.set(named, job.id)
+        if named.job_id != job.id and not self._backend.names.set(named, job.id):
+            self.cancel([job.id])  # it was ordered under a name that was deleted while it was
+            return self.order_named(name, order, caller)
         return job, named.job_id is None
 
     def cancel(self, job_ids: Sequence[str]) -> None:

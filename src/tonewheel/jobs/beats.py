@@ -46,6 +46,7 @@ class Beats:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
         self._last = time.monotonic()
+        self._last_told: float | None = None  # the same by the database's clock
         self._steady_since = time.monotonic()
 
     def enlist(self) -> None:
@@ -93,13 +94,16 @@ class Beats:
             sa.update(workers)
             .where(workers.c.id == self._me.id, workers.c.incarnation == self._me.incarnation)
             .values(beat_at=self._database.now)
+            .returning(workers.c.beat_at)
         )
-        changed = self._database.write(lambda c: c.execute(query).rowcount, patience_s=0.0)
+        told = self._database.write(lambda c: c.scalar(query), patience_s=0.0)
         now = time.monotonic()
-        if now - self._last > self._limit_s / 2:
+        # By both clocks: this machine's stands still while it sleeps.
+        told_gap = 0.0 if told is None or self._last_told is None else told - self._last_told
+        if max(now - self._last, told_gap) > self._limit_s / 2:
             self._steady_since = now  # there was a gap: others may have been away, too
-        self._last = now
-        if changed == 0:
+        self._last, self._last_told = now, told
+        if told is None:
             self._missed()
 
     def _missed(self) -> None:

@@ -34,7 +34,8 @@ def main() -> None:
 
 def _read(tasks: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
-        tasks.put(line)
+        if line.endswith("\n"):  # else the worker was killed while it wrote
+            tasks.put(line)
     os._exit(0)
 
 

@@ -48,8 +48,10 @@ class Feed:
     def close(self) -> None:
         """Stop, and wake everybody so that they notice."""
         self._closed.set()
+        with self._lock:
+            watched = list(self._watchers)
+        self._wake(watched)  # before the thread has ended: a database that is slow holds none of them up
         self._thread.join(10.0)
-        self._wake(list(self._watchers))
 
     def watchers(self) -> int:
         """How many follow a job now."""

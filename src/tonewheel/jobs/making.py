@@ -302,7 +302,8 @@ class Making:
         )  # fmt: skip
 
     def _scratch(self, name: str) -> Path:
-        folder = self.tools.scratch / self.job_id / name
+        # Of this start: an earlier one, which another worker took for dead, may just be clearing up its own.
+        folder = self.tools.scratch / self.start.run / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

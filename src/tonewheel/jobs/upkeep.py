@@ -27,6 +27,9 @@ _QUIET_TICK_S = 5.0
 _RARELY_S = 600.0
 _PATIENCE_S = 1.0  # with what is under way when it is to stop
 _SWEEP_S = 6 * 3600.0  # it reads the whole list of stored files
+# Looks, a second apart, at a job that was taken and has not begun: on a busy machine its thread may take so long. By
+# looks and not by the clock, which goes on while this process is stopped or gets no processor.
+_BEGINS_WITHIN = 30
 
 
 class Upkeep:
@@ -34,7 +37,7 @@ class Upkeep:
 
     def __init__(
         self, library: Library, records: Records, engine: Engine, children: Children, worker_id: str,
-        *, scratch: Path, keep_jobs_s: float, active: Callable[[], set[str]],
+        *, scratch: Path, keep_jobs_s: float, active: Callable[[], set[str]], left: set[str],
     ) -> None:  # fmt: skip
         self._library = library
         self._database = library.database
@@ -46,7 +49,8 @@ class Upkeep:
         self._scratch = scratch  # of all workers of this data folder
         self._keep_jobs_s = keep_jobs_s
         self._active = active
-        self._suspects: set[str] = set()
+        self._left = left
+        self._suspects: dict[str, int] = {}  # and how often they were seen
         self._rarely_at = time.monotonic()
         self._sweep_at = time.monotonic() + _RARELY_S
         self._stop = threading.Event()
@@ -91,11 +95,18 @@ class Upkeep:
 
     def strays(self) -> None:
         """Give back jobs this worker has taken and does not run: what could not be written stopped them
-        (a full disk, a database that was away). Seen twice, so that none is caught between taking and running."""
-        missing = set(self._engine.pending(self._worker_id)) - self._active() - self._engine.active()
-        for job_id in missing & self._suspects:
-            self.give_back(job_id, "it could not go on here")
-        self._suspects = missing
+        (a full disk, a database that was away). Seen twice, so that none is caught while it ends; and those that
+        have not begun here only after `_BEGINS_WITHIN`, so that none is caught between taking and running."""
+        taken = set(self._engine.pending(self._worker_id))
+        missing = taken - self._active() - self._engine.active()
+        self._left.difference_update(tuple(self._left - taken))  # they have moved on
+        suspects = {job_id: self._suspects.get(job_id, 0) + 1 for job_id in missing}
+        for job_id, seen in tuple(suspects.items()):
+            if seen > (1 if job_id in self._left else _BEGINS_WITHIN):
+                self.give_back(job_id, "it could not go on here")
+                self._left.discard(job_id)
+                del suspects[job_id]
+        self._suspects = suspects
 
     def give_back(self, job_id: str, why: str) -> None:
         """Return a job of this worker to the queue; that start does not count towards its limit."""
@@ -106,8 +117,10 @@ class Upkeep:
 
     def orphans(self) -> None:
         """Give back jobs of executors nobody knows: their worker's row went before they did."""
+        found = self._engine.executors()
+        # Asked after them: a worker is known before it takes its first job.
         known = set(self._database.read(lambda c: list(c.scalars(sa.select(workers.c.id)))))
-        for executor in self._engine.executors() - known:
+        for executor in found - known:
             for job_id in self._engine.pending(executor):
                 self._engine.give_back(job_id, executor)
 
@@ -133,7 +146,9 @@ class Upkeep:
 
     def clear_scratch(self) -> None:
         """Remove what workers of this folder left that were killed and never came back."""
+        there = list(self._scratch.iterdir())
+        # Asked after them: a worker is known before it makes its folder.
         known = set(self._database.read(lambda c: list(c.scalars(sa.select(workers.c.id)))))
-        for folder in self._scratch.iterdir():
+        for folder in there:
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)

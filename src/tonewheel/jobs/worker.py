@@ -117,12 +117,12 @@ class Worker:
         self._upkeep = Upkeep(
             self.library, records, self.engine, self.children, self.identity.id,
             scratch=settings.data_dir / "scratch", keep_jobs_s=settings.keep_jobs_s,
-            active=lambda: set(self._flow.controls),
+            active=lambda: set(self._flow.running.values()), left=self._flow.left,
         )  # fmt: skip
         self._catch_up: CatchUp | None = None
         if settings.hear_old_songs and isinstance(self.renderer, Listener):
             self._catch_up = CatchUp(
-                self.library, self.renderer, self.children, tools.scratch, busy=lambda: bool(self._flow.controls)
+                self.library, self.renderer, self.children, tools.scratch, busy=lambda: bool(self._flow.running)
             )
 
     def run(self, on_ready: Callable[[], None] = lambda: None, *, stop_with_parent: bool = False) -> None:
@@ -142,11 +142,12 @@ class Worker:
     def start(self) -> None:
         """Make the tables, enlist, take up what this worker left, and begin to take jobs."""
         shutil.rmtree(self._flow.tools.scratch, ignore_errors=True)
-        self._flow.tools.scratch.mkdir(parents=True, exist_ok=True)
         self._check_storage()
         wait_for_database(self.database, _PATIENCE_S)
         JobStore(self.database).create_tables()
         self._beats.enlist()
+        # Not before: others take the folder of a worker that is not on the list for that of a dead one.
+        self._flow.tools.scratch.mkdir(parents=True, exist_ok=True)
         self.engine.launch()
         self._beats.start()
         self._upkeep.start()
@@ -200,13 +201,13 @@ class Worker:
     def close(self) -> None:
         """Drain, give back what is not done, sign off."""
         self.engine.stop_taking()
-        log.info("worker %s takes no more; %d jobs may finish", self.identity.id, len(self._flow.controls))
+        log.info("worker %s takes no more; %d jobs may finish", self.identity.id, len(self._flow.running))
         until = time.monotonic() + self.settings.drain_s
-        while self.engine.active() and time.monotonic() < until and not self._stopping:
+        while (self.engine.active() or self._flow.running) and time.monotonic() < until and not self._stopping:
             time.sleep(0.05)
         self._stopping = True
         until = time.monotonic() + _STOP_S
-        while self._flow.controls and time.monotonic() < until:
+        while self._flow.running and time.monotonic() < until:
             time.sleep(0.05)
         if self._catch_up is not None:
             self._catch_up.stop()

@@ -34,14 +34,29 @@ class SongWorkflow:
     worker_id: str
     max_starts: int
     stopping: Callable[[], bool]
-    controls: dict[str, Control] = field(default_factory=dict)  # of what runs now
+    running: dict[str, str] = field(default_factory=dict)  # starts that run now, and their jobs
+    left: set[str] = field(default_factory=set)  # jobs whose start here came to no end: `upkeep` gives them back
     engine: Engine | None = None  # set before the first job; it needs `run` to be made
 
     def run(self, job_id: str) -> None:
         """Make the song of a job, from the first step that was not done. Raises Interrupted when it is to go on
         elsewhere or later."""
+        run = secrets.token_hex(8)
+        self.running[run] = job_id
         try:
-            start = self.tools.records.begin(job_id, secrets.token_hex(8), self.worker_id, self.max_starts)
+            # Asked when it is on the list: who ends the worker says so first and then waits for those on the list.
+            if self.stopping():
+                raise Interrupted
+            self._run(job_id, run)
+        except Interrupted:
+            self.left.add(job_id)
+            raise
+        finally:
+            del self.running[run]
+
+    def _run(self, job_id: str, run: str) -> None:
+        try:
+            start = self.tools.records.begin(job_id, run, self.worker_id, self.max_starts)
         except (Unavailable, DiskFull) as e:
             log.warning("job %s cannot start now: %s", job_id, e)
             raise Interrupted from e
@@ -49,12 +64,10 @@ class SongWorkflow:
             self._release(job_id)
         else:
             log.info("job %s started (attempt %d)", job_id, start.attempts)
-            control = self.controls[job_id] = Control(self.tools.records, start, self.stopping)
             try:
-                self._make(start, control)
+                self._make(start, Control(self.tools.records, start, self.stopping))
             finally:
-                self.controls.pop(job_id, None)
-                shutil.rmtree(self.tools.scratch / job_id, ignore_errors=True)
+                shutil.rmtree(self.tools.scratch / run, ignore_errors=True)
         self._clear(job_id)
 
     def _make(self, start: Start, control: Control) -> None:

@@ -35,7 +35,7 @@ class Near:
 class _Shelf:
     """All vectors of one model as they were at a time. `mark` tells whether that is still so."""
 
-    mark: tuple[int, int]
+    mark: tuple[int, int, int]
     song_ids: list[str]
     vectors: Vector  # [songs, d]
 
@@ -101,12 +101,15 @@ class Vectors:
 
     def _shelf(self, model: str) -> _Shelf:
         of_model = embeddings.c.model == model
-        marks = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(embeddings.c.seq), 0)).where(of_model)
+        seq = embeddings.c.seq
+        # The sum, too: numbers are given before transactions commit, so that a lower one may appear after a higher.
+        sums = (sa.func.coalesce(f(seq), 0) for f in (sa.func.max, sa.func.sum))
+        marks = sa.select(sa.func.count(), *sums).where(of_model)
         rows = sa.select(embeddings.c.song_id, embeddings.c.vector).where(of_model).order_by(embeddings.c.seq)
 
         def work(c: sa.Connection) -> _Shelf:
-            count, latest = c.execute(marks).one()
-            mark = int(count), int(latest)
+            count, latest, total = c.execute(marks).one()
+            mark = int(count), int(latest), int(total)
             known = self._shelves.get(model)
             if known is not None and known.mark == mark:
                 return known
