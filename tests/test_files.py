@@ -61,7 +61,7 @@ def test_a_failure_keeps_the_old_file_when_forced(tmp_path: Path) -> None:
 def test_ctrl_c_in_a_real_process_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, time\nfrom tonewheel.files import whole_file\n"
-        "with whole_file(sys.argv[1]) as f:\n f.write(b'x' * 1000); f.flush(); print('in', flush=True); time.sleep(60)"
+        "with whole_file(sys.argv[1]) as f:\n f.write(b'x' * 1000); f.flush(); print('in', flush=True); time.sleep(900)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "song.mp3")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -70,7 +70,7 @@ def test_ctrl_c_in_a_real_process_leaves_nothing(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"in\n"
         assert len(_names(tmp_path)) == 1
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=180)
     assert _names(tmp_path) == []
 
 

@@ -209,7 +209,7 @@ def test_a_decoder_that_dies_takes_nobody_with_it() -> None:
     warm()
     assert decoders.NURSERY._process is not None
     os.kill(decoders.NURSERY._process.pid, signal.SIGKILL)
-    decoders.NURSERY._process.wait(30)
+    decoders.NURSERY._process.wait(120)
     assert decode(whole("WAV")).channels == 2  # another one was started
 
 
