@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -258,6 +260,43 @@ def test_two_pulls_of_one_model_do_not_mix(hub: HubServer) -> None:
     folder.mkdir(parents=True)
     with pull_module._alone(folder, card()), pytest.raises(Conflict):
         pull(card())
+
+
+def test_a_lock_that_its_holder_deletes_as_it_is_taken_holds_nobody_off_and_is_taken_anew(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = settings().data_dir / "models/small/abc123"
+    folder.mkdir(parents=True)
+    lock, take = folder.parent / ".abc123.lock", fcntl.flock
+    taken: list[int] = []
+
+    def late(descriptor: int, how: int) -> None:
+        if not taken:
+            lock.unlink()  # its holder has ended, after we had opened it
+        taken.append(descriptor)
+        take(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pull_module._alone(folder, card()):
+        assert len(taken) == 2 and lock.exists()
+        with pytest.raises(Conflict):
+            pull(card())
+
+
+def test_a_file_that_gets_its_name_while_the_folder_is_measured_is_no_fault(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pull(card())
+    part, look = folder / "config.json", os.lstat
+
+    def gone(path: Path) -> os.stat_result:
+        if path == part:
+            part.unlink(missing_ok=True)
+        return look(path)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    assert len(WEIGHTS) <= here_bytes(card()) < len(WEIGHTS) + 1000
+    assert not part.exists()
 
 
 def test_too_small_a_disk_is_told_before_anything_is_fetched(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fleet_help import InBackground, MakeFleet, wait_for
 
+from tonewheel.announcement import announced
 from tonewheel.errors import Cancelled, InvalidRequest, Unavailable, UnknownName
 from tonewheel.fleet import remote as remote_module
 from tonewheel.fleet.catalogue import catalogue
@@ -180,12 +181,14 @@ def service(data_dir: Path) -> Iterator[Callable[..., str]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
         started.append(process)
         assert process.stdout is not None
-        return str(json.loads(process.stdout.readline())["url"])
+        return next(str(about["url"]) for line in process.stdout if (about := announced(line)) is not None)
 
     yield start
     for process in started:
         process.kill()
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def test_a_service_of_ours_elsewhere_is_used_with_its_key_and_nothing_started_here(
@@ -194,7 +197,7 @@ def test_a_service_of_ours_elsewhere_is_used_with_its_key_and_nothing_started_he
     monkeypatch.setenv("TONEWHEEL_ONE_URL", service(TONEWHEEL_API_KEY="sesame"))
     monkeypatch.setenv("TONEWHEEL_ONE_KEY", "sesame")
     told: list[str] = []
-    answer = fleet.call("one", {"seconds": 0.2}, progress=lambda stage, share, eta: told.append(stage), deadline_s=60)
+    answer = fleet.call("one", {"seconds": 0.2}, progress=lambda stage, share, eta: told.append(stage), deadline_s=300)
     assert answer.fields["pid"] and "sleep" in told
     assert fleet.records.live() == []
     monkeypatch.setattr(remote_module, "_PROBE_S", 60.0)

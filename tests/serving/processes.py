@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tonewheel.announcement import announced
+
 DAWDLER = '''
 """A family in a package of its own: it sleeps in steps, fails on request, streams, takes files."""
 import os, time
@@ -169,9 +171,8 @@ def service(name: str, folder: Path, *arguments: str, ready: bool = True, **env:
         )  # fmt: skip
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, log.read_text()
-        about = json.loads(line)
+        about = next((told for line in process.stdout if (told := announced(line)) is not None), None)
+        assert about is not None, log.read_text()
         transport = httpx.HTTPTransport(uds=about["uds"]) if "uds" in about else None
         with httpx.Client(base_url=about.get("url", "http://model"), transport=transport, timeout=120) as client:
             running = Service(process, about, client, log)

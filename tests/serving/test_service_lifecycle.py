@@ -184,6 +184,17 @@ def test_a_unix_socket_is_only_for_its_user_and_is_taken_over_from_the_dead(plug
             running.process.kill()  # leaves the socket file behind
 
 
+def test_the_unix_socket_of_a_living_service_is_not_taken(plugins: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.sock"
+    with service("dawdler", tmp_path, "--uds", str(path), PYTHONPATH=str(plugins)) as running:
+        assert "another process listens there" in refused("jen1", "--uds", str(path))
+        assert running.post().status_code == 200
+        path.unlink()
+        path.touch()  # somebody else's by now
+        assert running.stop() == 0
+    assert path.exists()
+
+
 @pytest.mark.parametrize("name", ["service", "models"])
 def test_help_and_plain_commands_do_not_load_the_web(name: str) -> None:
     code = (

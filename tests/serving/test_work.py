@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
 import weakref
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from tonewheel.errors import InvalidRequest, TonewheelError
 from tonewheel.models import registry
 from tonewheel.models.base import Card, Family, Model, ModelRequest, Result, RunContext, Upload, WorkRoute
+from tonewheel.serving import threads
 from tonewheel.serving.host import Host
 from tonewheel.serving.metrics import Metrics
 from tonewheel.serving.work import Caller, Order, Work
@@ -52,6 +54,39 @@ def test_a_collection_after_a_request_does_not_go_through_the_loaded_model() -> 
         asyncio.run(main())
     finally:
         gc.unfreeze()
+
+
+def test_a_thread_that_still_gives_memory_back_has_ended_well_however_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    giving, given = threading.Event(), threading.Event()
+
+    def slowly(*, collect: bool) -> None:
+        giving.set()
+        assert given.wait(120)
+
+    monkeypatch.setattr(threads, "_give_back", slowly)
+    monkeypatch.setattr(threads, "_LONG_S", 0.0)
+    at_work = threads.Threads(1, "worker")
+    at_work.submit(lambda: None).result(120)
+    assert giving.wait(120)
+    threading.Timer(0.3, given.set).start()
+    assert at_work.close(timeout_s=0.0)
+
+
+def test_a_job_that_does_not_end_is_told() -> None:
+    begun, end = threading.Event(), threading.Event()
+    at_work = threads.Threads(2, "worker")
+
+    def job() -> None:
+        begun.set()
+        end.wait(120)
+
+    done = at_work.submit(job)
+    assert begun.wait(120)
+    assert not at_work.close(timeout_s=0.1)
+    end.set()
+    done.result(120)
 
 
 # ── what is left of a request ───────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -60,6 +61,7 @@ def run_service(options: ServiceOptions) -> int:
     host_name, port = _place(options, family.service, card.default_port)
     access = _access(options, host_name, key, wishes)
     listening = _unix_socket(options.uds) if options.uds is not None else tcp_socket(host_name, port)
+    socket_file = None if options.uds is None else _file_of(options.uds)
     telemetry.configure(family.service)
     host = Host(family, card)
     app = create_app(host, access=access, least_deadline_s=wishes.deadline_s)
@@ -71,8 +73,8 @@ def run_service(options: ServiceOptions) -> int:
     server.run(sockets=[listening])
     app.state.spool.close()  # not in the lifespan: a second signal skips its end
     clean = host.close()
-    if options.uds is not None:
-        options.uds.unlink(missing_ok=True)
+    if options.uds is not None and _file_of(options.uds) == socket_file:
+        options.uds.unlink(missing_ok=True)  # ours still: another service may have taken the place
     telemetry.shutdown()
     if not clean:
         log.error("work did not stop in time: the process ends without it")
@@ -127,6 +129,8 @@ def _unix_socket(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.is_socket():
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, "another process listens there: end it, or choose another path")
             path.unlink()  # left behind by a process that was killed
         before = os.umask(0o077)  # nobody else may connect, from the first moment on
         try:
@@ -137,6 +141,28 @@ def _unix_socket(path: Path) -> socket.socket:
         listening.close()
         raise BindRefused(f"the socket {path} cannot be made: {e.strerror or e}", param="uds") from None
     return listening
+
+
+def _answers(path: Path) -> bool:
+    """Whether a living process listens at a socket file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(5.0)
+        try:
+            asking.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:  # full, or not ours to ask: somebody is there
+            return True
+    return True
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever name it has; None = there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 # ── signals and the end ─────────────────────────────────────────────────────────────────────────

@@ -38,11 +38,14 @@ class Threads:
         return future
 
     def close(self, timeout_s: float = 5.0) -> bool:
-        """Let them end; False when one is still at work after `timeout_s`, in which one may be giving memory back."""
+        """Let them end; False when a job is still at work after `timeout_s`. One that only gives memory back is waited
+        for: it ends, however long that takes on a busy machine."""
         for _ in self._threads:
             self._jobs.put(None)
+        until = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            while thread.is_alive() and (not self._at_work or time.monotonic() < until):
+                thread.join(0.05)
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
