@@ -234,6 +234,15 @@ def test_a_decoder_that_lies_is_not_believed() -> None:
             decoders._mapped(facts | {"frames": 101}, out)
 
 
+@pytest.mark.parametrize("letter", ["\U0001f39b", "\0", "\udcff", '"'])
+def test_a_name_of_any_characters_takes_no_more_room_than_there_is(letter: str) -> None:
+    name = letter * 200
+    assert decode(whole("WAV"), name=name).channels == 2
+    with pytest.raises(TooLarge, match="longer than"):
+        decode(whole("WAV"), Limits(seconds=0.5), name=name)
+    assert decode(whole("WAV")).channels == 2
+
+
 def test_keys_and_passwords_are_not_in_the_decoders_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TONEWHEEL_API_KEY", "secret")
     assert "secret" not in str(decoders._environment())

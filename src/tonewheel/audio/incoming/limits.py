@@ -56,7 +56,10 @@ class Task:
     mono: bool = False
 
     def packed(self) -> bytes:
-        return json.dumps(asdict(self)).encode().ljust(ORDER_BYTES)
+        # Not as ASCII, which takes twelve bytes for some characters of a name.
+        data = json.dumps(asdict(self), ensure_ascii=False).encode(errors="replace")
+        assert len(data) <= ORDER_BYTES
+        return data.ljust(ORDER_BYTES)
 
     @classmethod
     def unpacked(cls, message: bytes) -> Task:
