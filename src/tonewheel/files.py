@@ -18,6 +18,11 @@ from typing import BinaryIO
 
 from tonewheel.errors import DiskFull, OutputRefused, TonewheelError
 
+try:
+    import fcntl
+except ImportError:  # Windows: a killed writer's file stays there
+    fcntl = None  # type: ignore[assignment]
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {
     errno.EACCES: "you may not write there",
@@ -217,7 +222,7 @@ class _Move:
             self.temporary.rename(self.target)
 
     def keep_old(self) -> None:
-        backup = _unguessable(self.target.parent)
+        backup = _unguessable(self.target.parent, "old")  # nobody's to sweep
         # Without hard links a replaced file cannot be brought back; the new one is whole all the same.
         with contextlib.suppress(OSError, NotImplementedError):
             os.link(self.target, backup)
@@ -237,27 +242,69 @@ class _Move:
 
 
 class _Part(_Move):
-    """A file being written beside its target."""
+    """A file being written beside its target. Its writer holds a lock on it until it has its name, which tells `sweep`
+    that it is still written; the kernel lets go of it however the writer ends."""
 
     def __init__(self, target: Path) -> None:
-        super().__init__(_unguessable(target.parent), target)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self.file: BinaryIO = os.fdopen(os.open(self.temporary, flags, 0o666), "wb")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        while True:
+            super().__init__(_unguessable(target.parent), target)
+            self._number: int | None = os.open(self.temporary, flags, 0o666)
+            if _claimed(self._number):
+                break
+            os.close(self._number)  # swept before it could be claimed
+        self.file: BinaryIO = os.fdopen(self._number, "wb", closefd=False)
 
     def finish(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
+        if fcntl is None:
+            self._close()  # an open file cannot be renamed there
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
             self.file.close()
+        if fcntl is None:
+            self._close()
         super().discard()
+        self._close()
+
+    def _close(self) -> None:
+        if self._number is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._number)
+            self._number = None
 
 
-def _unguessable(folder: Path) -> Path:
+def _claimed(number: int) -> bool:
+    """Lock a new file; False: somebody swept it first."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)  # waits at most for one who sweeps
+    except OSError:  # a file system without locks: nobody sweeps there
+        return True
+    return os.fstat(number).st_nlink > 0
+
+
+def sweep(folder: Path) -> None:
+    """Delete what writers that were killed left half written in `folder`; what is still being written stays."""
+    if fcntl is None:
+        return
+    for path in folder.glob(".tonewheel-*.part"):
+        with contextlib.suppress(OSError):  # somebody writes it, it is gone, it is a folder, it is not ours
+            number = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(number)
+
+
+def _unguessable(folder: Path, ending: str = "part") -> Path:
     # Short and independent of the target's name, which may already be as long as is allowed.
-    return folder / f".tonewheel-{secrets.token_hex(8)}.part"
+    return folder / f".tonewheel-{secrets.token_hex(8)}.{ending}"
 
 
 @contextlib.contextmanager

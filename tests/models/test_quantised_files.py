@@ -356,3 +356,10 @@ def test_a_checkpoint_that_may_only_be_read_is_no_fault(
         second, read_again = start("int8")
     assert torch.equal(first, second) and linears(read_again) == linears(read) != []
     assert "are not kept" in caplog.text and not list(folder.glob("tonewheel-*"))
+
+
+def test_what_a_killed_start_left_half_kept_is_gone_at_the_next(tmp_path: Path, source: Path) -> None:
+    kept(tmp_path, source)
+    (tmp_path / ".tonewheel-0123456789abcdef.part").write_bytes(b"half of it")
+    assert QuantisedFile(tmp_path, [source]).open("int8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tonewheel-int8.safetensors"]

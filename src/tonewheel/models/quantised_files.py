@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tonewheel.engine.kernels import Kernels, Precision, best_kernels
 from tonewheel.errors import TonewheelError
-from tonewheel.files import whole_file
+from tonewheel.files import sweep, whole_file
 from tonewheel.settings import models_dir, own_weights
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ class QuantisedFile:
         """Look for what an earlier start kept → is it there, and whole?"""
         self.path = self._folder / f"tonewheel-{precision}{self._owner and '-'}{self._owner}.safetensors"
         self._layout = self._layout_of(precision)
+        sweep(self.path.parent)  # of a start that was killed while it kept them: as large as the model
         with contextlib.suppress(FileNotFoundError):
             self._held = self._read()
         if self._held and self._most is not None:
