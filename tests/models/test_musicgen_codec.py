@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,46 +15,57 @@ from tonewheel.errors import InvalidRequest, OutOfMemory, RenderFault
 from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
 from tonewheel.models.musicgen.chroma import check_melody, chroma, stretch
-from tonewheel.models.musicgen.codec import Codec
+from tonewheel.models.musicgen.codec import Codec, encodec
 
 TOLERANCE = 2e-6  # of samples within ±1; measured 2e-7: sums in another order
 FRAMES = 137
 
 
+class Both(NamedTuple):
+    ours: Codec
+    theirs: Any  # transformers' model
+
+
 @pytest.fixture(scope="module", params=["mono", "stereo-old"])
-def codec(request: pytest.FixtureRequest, musicgen_checkpoint: Callable[[str], Path]) -> Codec:
-    return Codec(Checkpoint.open(musicgen_checkpoint(request.param)), torch.device("cpu"))
+def both(request: pytest.FixtureRequest, musicgen_checkpoint: Callable[[str], Path]) -> Both:
+    checkpoint = Checkpoint.open(musicgen_checkpoint(request.param))
+    return Both(Codec(checkpoint, torch.device("cpu")), encodec(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def codec(both: Both) -> Codec:
+    return both.ours
 
 
 def codes_for(codec: Codec, frames: int = FRAMES) -> torch.Tensor:
     return torch.randint(0, 64, (codec.codebooks, frames), generator=torch.manual_seed(5))
 
 
-def at_once(codec: Codec, codes: torch.Tensor) -> np.ndarray[Any, Any]:
+def at_once(both: Both, codes: torch.Tensor) -> np.ndarray[Any, Any]:
     """transformers' own decoder over the whole."""
     with torch.inference_mode():
-        wave = codec._model.decoder(codec.embedded(codes))[:, 0]
+        wave = both.theirs.decoder(both.ours.embedded(codes).transpose(1, 2))[:, 0]
     return np.asarray(wave.T)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 50, 100])
-def test_joined_chunks_are_the_whole(codec: Codec, size: int) -> None:
+def test_joined_chunks_are_the_whole(both: Both, codec: Codec, size: int) -> None:
     codes = codes_for(codec)
     decoding = codec.begin()
     chunks = [decoding.push(codes[:, n : n + size]) for n in range(0, FRAMES, size)]
     joined = np.concatenate([*chunks, decoding.finish()])
-    whole = at_once(codec, codes)
+    whole = at_once(both, codes)
     assert joined.shape == whole.shape == (FRAMES * 640, codec.channels)
     assert np.abs(joined - whole).max() < TOLERANCE
     assert whole.std() > 0.01
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
-def test_pieces_shorter_than_the_context_are_exact_too(codec: Codec, frames: int) -> None:
+def test_pieces_shorter_than_the_context_are_exact_too(both: Both, codec: Codec, frames: int) -> None:
     codes = codes_for(codec, frames)
     decoding = codec.begin()
     chunks = [decoding.push(codes[:, n : n + 1]) for n in range(frames)]
-    assert np.abs(np.concatenate([*chunks, decoding.finish()]) - at_once(codec, codes)).max() < TOLERANCE
+    assert np.abs(np.concatenate([*chunks, decoding.finish()]) - at_once(both, codes)).max() < TOLERANCE
 
 
 def test_a_chunk_waits_for_four_frames_only(codec: Codec) -> None:
@@ -62,22 +73,22 @@ def test_a_chunk_waits_for_four_frames_only(codec: Codec) -> None:
     assert len(codec.begin().push(codes_for(codec, 50))) == 46 * 640
 
 
-def test_no_less_context_would_do(codec: Codec) -> None:
+def test_no_less_context_would_do(both: Both, codec: Codec) -> None:
     """The frames said to be needed are: leaving one out changes the samples."""
     codes = codes_for(codec, 40)
-    whole = at_once(codec, codes)
+    whole = at_once(both, codes)
     for frame, samples in ((20 + codec.lookahead, slice(20 * 640, 21 * 640)), (21 + codec.lookahead, None)):
         other = codes.clone()
         other[:, frame] = (other[:, frame] + 17) % 64
-        reached = np.abs(at_once(codec, other) - whole)[20 * 640 : 21 * 640].max()
+        reached = np.abs(at_once(both, other) - whole)[20 * 640 : 21 * 640].max()
         assert (reached > 1e-4) == (samples is not None)
 
 
-def test_frames_that_are_not_wanted_are_not_told(codec: Codec) -> None:
+def test_frames_that_are_not_wanted_are_not_told(both: Both, codec: Codec) -> None:
     codes = codes_for(codec)
     decoding = codec.begin(skip=60)
     rest = np.concatenate([decoding.push(codes[:, :100]), decoding.push(codes[:, 100:]), decoding.finish()])
-    assert np.abs(rest - at_once(codec, codes)[60 * 640 :]).max() < TOLERANCE
+    assert np.abs(rest - at_once(both, codes)[60 * 640 :]).max() < TOLERANCE
 
 
 def test_samples_become_codes_and_each_side_has_its_own(codec: Codec) -> None:

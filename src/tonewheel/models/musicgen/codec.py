@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tonewheel.models.musicgen.checkpoint import AUDIO, Checkpoint
+from tonewheel.models.musicgen.seanet import Layers
 from tonewheel.models.musicgen.windows import SAMPLES_PER_FRAME
 from tonewheel.models.tensor_files import fill
 
@@ -28,13 +29,13 @@ class Codec:
         self.channels = checkpoint.channels
         self.codebooks = int(checkpoint.decoder.get("num_codebooks", 4))
         self.device = device
-        self._model = _load(checkpoint).to(device)
+        self._model = encodec(checkpoint).to(device)
         layers = list(self._model.decoder.layers)
         # First a convolution and the LSTM, frame by frame; from there on everything is local.
-        self.first, self.lstm = layers[0], layers[1].lstm
-        self.rest = nn.Sequential(*layers[2:])
+        self.first, self.lstm, self.rest = Layers(layers[:1]), layers[1].lstm, Layers(layers[2:])
         self.first_context = _context([layers[0]], 1)
         self.rest_context = _context(layers[2:], SAMPLES_PER_FRAME)
+        del self._model.decoder  # its weights are there in another order
 
     @property
     def lookahead(self) -> int:
@@ -59,10 +60,10 @@ class Codec:
         return codes[:, : self.codebooks // self.channels].transpose(0, 1).reshape(self.codebooks, -1)
 
     def embedded(self, codes: Tensor) -> Tensor:
-        """Codes [K, n] → [channels, hidden, n]."""
+        """Codes [K, n] → [channels, n, hidden]."""
         sides = codes.to(self.device).reshape(-1, self.channels, codes.shape[1])  # [K / channels, channels, n]
         embedded: Tensor = self._model.quantizer.decode(sides)
-        return embedded
+        return embedded.transpose(1, 2).contiguous()
 
 
 class Decoding:
@@ -77,7 +78,7 @@ class Decoding:
         self._codec = codec
         self._all = torch.empty((codec.codebooks, 0), dtype=torch.int64)
         self._state: tuple[Tensor, Tensor] | None = None
-        self._hidden: Tensor | None = None  # [channels, C, frames] after the LSTM, from `_hidden_from` on
+        self._hidden: Tensor | None = None  # [frames, channels, C] after the LSTM, from `_hidden_from` on
         self._hidden_from = 0
         self._heard = 0  # frames the LSTM has seen
         self._told = skip  # frames whose samples are out, or not wanted
@@ -102,28 +103,32 @@ class Decoding:
             return np.zeros((0, codec.channels), np.float32)
         left, right = codec.rest_context
         begin, end = max(0, self._told - left), min(heard, told + right)
-        wave = codec.rest(self._hidden[..., begin - self._hidden_from : end - self._hidden_from])[:, 0]
-        samples = wave[:, (self._told - begin) * SAMPLES_PER_FRAME : (told - begin) * SAMPLES_PER_FRAME]
+        some = slice(begin - self._hidden_from, end - self._hidden_from)
+        first = (self._told - begin) * SAMPLES_PER_FRAME
+        last = first + (told - self._told) * SAMPLES_PER_FRAME
+        sides = range(codec.channels)
+        samples = torch.cat([codec.rest(self._hidden[some, side].clone())[first:last] for side in sides], dim=1)
         self._told = told
         keep = max(0, told - left)
-        self._hidden = self._hidden[..., keep - self._hidden_from :].clone()
+        self._hidden = self._hidden[keep - self._hidden_from :].clone()
         self._hidden_from = keep
-        return np.ascontiguousarray(samples.T.cpu().numpy(), dtype=np.float32)
+        return np.ascontiguousarray(samples.cpu().numpy(), dtype=np.float32)
 
     def _hear(self, until: int) -> None:
         """The first convolution and the LSTM, up to frame `until`."""
         codec, there = self._codec, self._all.shape[1]
         left, right = codec.first_context
         begin, end = max(0, self._heard - left), min(there, until + right)
-        seen = codec.first(codec.embedded(self._all[:, begin:end]))[..., self._heard - begin : until - begin]
-        steps = seen.permute(2, 0, 1)
+        new = slice(self._heard - begin, until - begin)
+        steps = torch.stack([codec.first(side)[new] for side in codec.embedded(self._all[:, begin:end])], dim=1)
         out, self._state = codec.lstm(steps, self._state)
-        hidden = (out + steps).permute(1, 2, 0)
-        self._hidden = hidden if self._hidden is None else torch.cat([self._hidden, hidden], dim=-1)
+        hidden = out + steps
+        self._hidden = hidden if self._hidden is None else torch.cat([self._hidden, hidden])
         self._heard = until
 
 
-def _load(checkpoint: Checkpoint) -> Any:
+def encodec(checkpoint: Checkpoint) -> Any:
+    """transformers' model, its weights folded. Raises ModelBroken."""
     from transformers import EncodecConfig, EncodecModel  # noqa: PLC0415  (seconds)
 
     model = EncodecModel(EncodecConfig.from_dict(dict(checkpoint.audio)))
