@@ -95,7 +95,7 @@ def test_a_call_that_cannot_get_a_slot_in_time_is_told_busy(fleet: Fleet, clock:
     first = working(fleet)
     before = refusals(fleet)
     second = InBackground(lambda: fleet.call("one", {}, deadline_s=300.0))
-    assert wait_for(lambda: refusals(fleet) >= before + 2)  # so it has heard the first of them
+    assert wait_for(lambda: refusals(fleet) >= before + 3)  # so it has heard the first of them
     clock.ahead = 300.0
     with pytest.raises(TonewheelError, match="busy") as caught:
         second.result()

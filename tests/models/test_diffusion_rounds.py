@@ -260,7 +260,12 @@ def test_who_still_waits_when_it_is_closed_is_told() -> None:
     until(lambda: len(k.calls) == 1)
     guests.append(Guest(k, OTHER, "b"))
     until(lambda: waiting(k) == 1)
-    threading.Timer(0.05, held.set).start()
+
+    def let_go() -> None:
+        until(lambda: k.rounds._closed)
+        held.set()
+
+    threading.Thread(target=let_go).start()
     k.rounds.close()
     assert all(isinstance(g.done().error, RuntimeError) for g in guests)
     with pytest.raises(RuntimeError, match="closed"):

@@ -71,6 +71,7 @@ def test_the_contract_answers_a_link_and_keeps_the_file(tiny: Service, song: dic
     assert not list(kept.glob("*.part"))
     tags = read_tags(audio.content)
     assert (tags.license, tags.extra["tonewheel_seed"], tags.title) == ("Apache-2.0", "11", "Rain on the roof")
+    assert tags.lyrics == SHORT["lyrics"], "the words can be had from the file"
 
 
 def test_a_part_of_a_file_is_answered_to_a_range(tiny: Service, song: dict[str, Any]) -> None:

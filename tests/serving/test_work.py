@@ -89,6 +89,21 @@ def test_a_job_that_does_not_end_is_told() -> None:
     done.result(120)
 
 
+def test_what_a_job_came_to_is_counted_before_its_slot_is_seen_free() -> None:
+    async def main() -> None:
+        host = Host(FAMILY, CARD)
+        await host.load()
+        try:
+            busy: list[int] = []
+            assert await host.start(lambda: 7, RunContext(), lambda done: busy.extend([host.busy, done.result()])) == 7
+            assert (busy, host.busy) == ([1, 7], 0)
+        finally:
+            host.close()
+            gc.unfreeze()
+
+    asyncio.run(main())
+
+
 # ── what is left of a request ───────────────────────────────────────────────────────────────────
 
 

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Literal, TypeVar
 
 from tonewheel.errors import NotReady, ServiceBusy, TonewheelError
@@ -108,17 +109,20 @@ class Host:
                 retry_after_s=self._soonest_s(),
             )
 
-    def start(self, job: Callable[[], T], context: RunContext) -> asyncio.Future[T]:
+    def start(
+        self, job: Callable[[], T], context: RunContext, ended: Callable[[Future[T]], None] = lambda _: None
+    ) -> asyncio.Future[T]:
         """Take a slot and run `job` in a worker thread. Raises NotReady or ServiceBusy, at once.
 
-        The slot is free again when the job has ended, not when somebody stopped waiting for it.
+        The slot is free again when the job has ended, not when somebody stopped waiting for it; `ended` is called
+        before that: who sees the slot free sees what was counted of the job.
         """
         self.ensure_room()
         self._running[context] = None
         self._idle.clear()
         loop = asyncio.get_running_loop()
         future = self._threads.submit(job)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, context))
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._release, context, done, ended))
         return asyncio.wrap_future(future)
 
     def note(self, context: RunContext, progress: Progress) -> None:
@@ -129,7 +133,8 @@ class Host:
     def _stopping(self) -> NotReady:
         return NotReady("the service is stopping: send the request elsewhere or again later", retry_after_s=5)
 
-    def _release(self, context: RunContext) -> None:
+    def _release(self, context: RunContext, future: Future[T], ended: Callable[[Future[T]], None]) -> None:
+        ended(future)
         self._running.pop(context, None)
         if not self._running:
             self._idle.set()

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -79,8 +80,8 @@ class Work:
         self._model = host.model
         self._started = time.monotonic()
         # The order goes with the job and ends with it: an error that is told holds this, and would hold its files.
-        self._future = host.start(partial(self._run, order), self.context)
-        self._future.add_done_callback(self._done)
+        self._future = host.start(partial(self._run, order), self.context, self._ended)
+        self._future.add_done_callback(lambda _: self._news.set())
 
     # ── for whoever waits ──
 
@@ -225,8 +226,7 @@ class Work:
             self._host.note(self.context, self._latest)
         self._news.set()
 
-    def _done(self, future: asyncio.Future[Answer]) -> None:
-        self._news.set()
+    def _ended(self, future: Future[Answer]) -> None:
         elapsed = time.monotonic() - self._started
         error = None if future.cancelled() else future.exception()
         duration = None if error or future.cancelled() else future.result().duration_s
