@@ -10,9 +10,11 @@ from pathlib import Path
 import heartmula_checkpoints as checkpoints
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from tonewheel.errors import InvalidRequest, ModelBroken, NotFound, NotSupported
+from tonewheel.explain import explain
 from tonewheel.models import registry
 from tonewheel.models.heartmula.card import CARDS, RELEASES
 from tonewheel.models.heartmula.checkpoint import Checkpoint, Ids
@@ -225,6 +227,14 @@ def test_the_contracts_defaults_are_kept() -> None:
 def test_what_is_sung_and_what_is_style(body: dict[str, object], sound: str, words: str) -> None:
     asked = HeartmulaRequest.model_validate(body)
     assert (asked.sound, asked.words) == (sound, words)
+
+
+@pytest.mark.parametrize("tags", [{"a": 1}, [1, 2], ["a", None], 7, ["t"] * 51, "t" * 5001, ["t" * 101]])
+def test_tags_that_are_none_are_refused_by_their_name(tags: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        HeartmulaRequest.model_validate({"prompt": "x", "tags": tags})
+    told = explain(refused.value, InvalidRequest, "")
+    assert told.param == "tags" and told.message.startswith("tags: ") and len(told.message) < 100
 
 
 @pytest.mark.parametrize("body", [{}, {"prompt": "  "}, {"lyrics": "", "tags": ""}])

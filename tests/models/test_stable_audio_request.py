@@ -55,12 +55,28 @@ def test_the_contracts_defaults_are_kept() -> None:
     ],
 )
 def test_ranges_are_those_of_the_contract(field: str, good: tuple[Any, ...], bad: tuple[Any, ...]) -> None:
+    recordings = {"init_audio": b"x"} if "init" in field else {"inpaint_audio": b"x"} if "inpaint" in field else {}
     for value in good:
-        assert getattr(asked(**{field: value}), field) == value
+        assert getattr(asked(**recordings, **{field: value}), field) == value
     for value in bad:
         with pytest.raises((ValidationError, InvalidRequest)) as refused:
-            asked(**{field: value})
+            asked(**recordings, **{field: value})
         assert field in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({"init_noise_level": 0.4}, "init_audio"),
+        ({"inpaint_start": 0}, "inpaint_audio"),
+        ({"inpaint_end": 3, "init_audio": b"x"}, "inpaint_audio"),
+    ],
+)
+def test_what_belongs_to_a_recording_is_refused_without_it(fields: dict[str, Any], needs: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"belongs to {needs}") as refused:
+        asked(**fields)
+    assert refused.value.param == next(iter(fields))
+    assert asked(init_noise_level=0.7).edit is None, "forms send what is usual, too"
 
 
 def test_a_prompt_is_needed() -> None:

@@ -76,6 +76,14 @@ class AceStepRequest(DiffusionRequest):
 
     _prepared: Prepared = PrivateAttr(default_factory=Prepared)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_negative(cls, values: object) -> object:
+        if isinstance(values, dict) and "negative_prompt" in values:
+            why = "in its guidance a vector it has learnt stands against the words"
+            raise InvalidRequest(f"negative_prompt: ACE-Step takes none ({why}): leave it out", param="negative_prompt")
+        return values
+
     @field_validator("prompt", "lyrics", mode="before")
     @classmethod
     def _none_is_empty(cls, value: object) -> object:

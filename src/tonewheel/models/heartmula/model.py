@@ -103,8 +103,9 @@ class Heartmula(Model[HeartmulaRequest]):
         }
         first = next((line for line in request.words.splitlines() if line.strip() and "[" not in line), "")
         return Tags(
-            title=(first or request.sound)[:80] or self.card.title, license=self.card.weight_license,
-            comment=f"Made by Tonewheel {__version__} with {self.card.id}", extra=extra,
+            title=(first or request.sound)[:80] or self.card.title, lyrics=request.words or None,
+            license=self.card.weight_license, comment=f"Made by Tonewheel {__version__} with {self.card.id}",
+            extra=extra,
         )  # fmt: skip
 
 

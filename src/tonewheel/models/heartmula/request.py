@@ -48,13 +48,20 @@ class HeartmulaRequest(ModelRequest):
 
     _tokens: Tokens | None = PrivateAttr(default=None)
 
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _texts(cls, tags: object) -> object:
+        if tags is None or isinstance(tags, str) or (isinstance(tags, list) and all(isinstance(t, str) for t in tags)):
+            return tags
+        raise ValueError("tags: write a text such as 'folk,warm', or a list of texts")
+
     @field_validator("tags")
     @classmethod
     def _few(cls, tags: str | list[str] | None) -> str | list[str] | None:
         if isinstance(tags, list) and (len(tags) > _TAGS or any(len(tag) > _TAG for tag in tags)):
-            raise ValueError(f"at most {_TAGS} tags of {_TAG} characters each")
+            raise ValueError(f"tags: at most {_TAGS} tags of {_TAG} characters each")
         if isinstance(tags, str) and len(tags) > _TAGS * _TAG:
-            raise ValueError(f"at most {_TAGS * _TAG} characters")
+            raise ValueError(f"tags: at most {_TAGS * _TAG} characters, not {len(tags)}")
         return tags
 
     @model_validator(mode="after")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Upload
 from tonewheel.models.diffusion.request import MAX_PROMPT, DiffusionRequest, DiffusionResponse, Prompt
 from tonewheel.models.stable_audio.card import MAX_DURATION_S, OPEN_MAX_S
@@ -55,6 +56,18 @@ class StableAudioRequest(DiffusionRequest):
     )
 
     _edit: Edit | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _belongs_to_a_recording(self) -> StableAudioRequest:
+        usual = type(self).model_fields["init_noise_level"].default
+        for name, recording, said in (
+            ("init_noise_level", "init_audio", self.init_noise_level != usual),
+            ("inpaint_start", "inpaint_audio", self.inpaint_start is not None),
+            ("inpaint_end", "inpaint_audio", self.inpaint_end is not None),
+        ):
+            if said and getattr(self, recording) is None:
+                raise InvalidRequest(f"{name}: belongs to {recording}: send that file, or leave it out", param=name)
+        return self
 
     @field_validator("negative_prompt", mode="before")
     @classmethod
