@@ -15,10 +15,12 @@ from types import TracebackType
 
 
 def set_up() -> None:
-    """Log to standard error; once a process, at its start."""
+    """Log to standard error, with TONEWHEEL_DEBUG=1 our own details too; once a process, at its start."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if os.environ.get("TONEWHEEL_DEBUG"):
+        logging.getLogger("tonewheel").setLevel(logging.DEBUG)
 
 
 class _Formatter(logging.Formatter):

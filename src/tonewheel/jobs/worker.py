@@ -153,7 +153,8 @@ class Worker:
         self._upkeep.start()
         if self._catch_up is not None:
             self._catch_up.start()
-        log.info("worker %s takes %s", self.identity.id, ", ".join(f"{n} × {m}" for m, n in self.slots.items()))
+        log.info("worker %s takes jobs for %d models", self.identity.id, len(self.slots))
+        log.debug("at once: %s", ", ".join(f"{n} × {m}" for m, n in self.slots.items()))
 
     def _check_storage(self) -> None:
         """Raises StorageRefused: better no worker than one whose every song ends with that."""
