@@ -16,6 +16,9 @@ import httpx
 import pytest
 from processes import Service, error_of, service
 
+from tonewheel.errors import BindRefused
+from tonewheel.serving.address import tcp_socket
+
 
 def test_while_the_model_loads_it_is_alive_but_not_ready(plugins: Path, tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(plugins), "DAWDLER_LOADS_UNTIL": str(tmp_path / "loaded")}
@@ -155,6 +158,11 @@ def test_a_taken_port_and_an_unknown_name_are_one_line() -> None:
         taken.listen()
         assert "taken" in refused("jen1", "--port", str(taken.getsockname()[1]))
     assert "did you mean composer" in refused("compooser")
+
+
+def test_of_two_that_begin_together_the_second_is_told_that_the_port_is_taken() -> None:
+    with tcp_socket("127.0.0.1", 0) as first, pytest.raises(BindRefused, match="taken"):
+        tcp_socket("127.0.0.1", first.getsockname()[1])
 
 
 def test_with_a_key_everything_but_health_asks_for_it(plugins: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import socket
 
 from tonewheel.errors import BindRefused
 
+BACKLOG = 1024  # connections that wait for us to take them
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach it."""
@@ -18,7 +20,10 @@ def is_loopback(host: str) -> bool:
 
 
 def tcp_socket(host: str, port: int) -> socket.socket:
-    """The bound socket; port 0 = any free one. Raises BindRefused in one line."""
+    """The socket, which listens; port 0 = any free one. Raises BindRefused in one line.
+
+    It listens at once: on Linux two that begin together may both be bound to a port, the second to listen fails.
+    """
     host = host.strip("[]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -28,6 +33,7 @@ def tcp_socket(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen(BACKLOG)
     except OSError as e:
         listening.close()
         raise BindRefused(_fault(host, port, e), param="port") from None

@@ -22,7 +22,7 @@ from tonewheel import __version__, telemetry
 from tonewheel.announcement import announce, say
 from tonewheel.errors import BindRefused
 from tonewheel.models import registry
-from tonewheel.serving.address import is_loopback, tcp_socket
+from tonewheel.serving.address import BACKLOG, is_loopback, tcp_socket
 from tonewheel.serving.app import create_app
 from tonewheel.serving.edge import Access
 from tonewheel.serving.host import Host
@@ -137,6 +137,7 @@ def _unix_socket(path: Path) -> socket.socket:
             listening.bind(str(path))
         finally:
             os.umask(before)
+        listening.listen(BACKLOG)  # at once: to others one that does not is dead
     except OSError as e:
         listening.close()
         raise BindRefused(f"the socket {path} cannot be made: {e.strerror or e}", param="uds") from None
