@@ -42,6 +42,14 @@ def test_memory_of_a_process_counts_its_helpers() -> None:
     assert memory.process_bytes(child.pid) is None
 
 
+def test_a_helper_that_ends_while_memory_is_counted_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = subprocess.Popen([sys.executable, "-c", ""])
+    ended = psutil.Process(helper.pid)
+    helper.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [ended])
+    assert (memory.process_bytes(os.getpid()) or 0) > 1_000_000
+
+
 def test_a_limit_of_the_container_is_the_memory_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("memory.max", "1000000000"), ("memory.current", "700000000")):
         (tmp_path / name).write_text(value)

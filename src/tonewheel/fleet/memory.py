@@ -73,9 +73,13 @@ def process_bytes(pid: int) -> int | None:
     """Resident memory of a process and its children, None when it is gone or may not be read."""
     try:
         root = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in (root, *root.children(recursive=True)))
+        found, children = int(root.memory_info().rss), root.children(recursive=True)
     except psutil.Error:
         return None
+    for child in children:
+        with contextlib.suppress(psutil.Error):  # one that has just ended holds nothing
+            found += child.memory_info().rss
+    return found
 
 
 def process_device_bytes(pid: int, device: Device) -> int | None:
