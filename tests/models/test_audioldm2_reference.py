@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from audioldm2_loaded import model_of
 
-from tonewheel.errors import Cancelled, ModelBroken, OutOfMemory, RenderFault
+from tonewheel.errors import Cancelled, OutOfMemory, RenderFault
 from tonewheel.models.audioldm2 import FAMILY
 from tonewheel.models.audioldm2.request import NEGATIVE, Audioldm2Request, from_plan
 from tonewheel.models.base import Progress, Result, RunContext
 from tonewheel.models.diffusion.sound import sub_seed
-from tonewheel.settings import settings
 from tonewheel.songs.planner import make_plan
 from tonewheel.songs.request import PlanRequest
 
@@ -31,22 +30,6 @@ pytest.importorskip("diffusers")
 LIMIT_S = 120.0
 CLOSE = 1e-4
 SHORT = {"duration": 1.0, "num_inference_steps": 10, "seed": 11}
-
-
-def model_of(folder: Path, data: Path, **environment: str) -> Any:
-    """A loaded model; what was set is set for its loading alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TONEWHEEL_AUDIOLDM2_PATH", str(folder))
-        patch.setenv("TONEWHEEL_DATA_DIR", str(data))
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        settings.cache_clear()
-        try:
-            model = FAMILY.create(FAMILY.cards[0])
-            model.load(RunContext())
-        finally:
-            settings.cache_clear()
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -271,95 +254,6 @@ def test_progress_tells_every_step_with_an_eta(model: Any) -> None:
 
 
 # ── what is wrong is told ──
-
-
-def broken(folder: Path, tmp_path: Path, spoil: Callable[[Path], None], data: Path) -> str:
-    import shutil
-
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
-    spoil(copy)
-    with pytest.raises(ModelBroken) as told:
-        model_of(copy, data)
-    return told.value.message
-
-
-def _without(name: str) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        from safetensors.torch import load_file, save_file
-
-        file = folder / "unet" / "diffusion_pytorch_model.safetensors"
-        tensors = load_file(file)
-        del tensors[name]
-        save_file(tensors, file, metadata={"format": "pt"})
-
-    return spoil
-
-
-def _with_more(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    file = folder / "text_encoder_2" / "model.safetensors"
-    save_file(load_file(file) | {"encoder.more": torch.zeros(3)}, file, metadata={"format": "pt"})
-
-
-def _reshaped(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    save_file(load_file(file) | {"decoder.conv_in.bias": torch.zeros(3)}, file, metadata={"format": "pt"})
-
-
-def _of_another(folder: Path) -> None:
-    index = folder / "model_index.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "StableDiffusionPipeline"}))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda f: (f / "model_index.json").unlink(), ("model_index.json", "diffusers' layout")),
-        (lambda f: (f / "model_index.json").write_text("{"), ("model_index.json cannot be read",)),
-        (_of_another, ("StableDiffusionPipeline", "AudioLDM2Pipeline")),
-        (lambda f: (f / "unet" / "config.json").unlink(), ("unet", "config.json is missing")),
-        (
-            lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(),
-            ("vae", "diffusion_pytorch_model.safetensors", "missing"),
-        ),
-        (lambda f: _empty(f / "tokenizer_2"), ("tokenizer_2", "has no tokenizer.json")),
-        (_without("conv_in.weight"), ("unet", "are missing: conv_in.weight")),
-        (_with_more, ("text_encoder_2", "are not known: encoder.more")),
-        (_reshaped, ("vae", "another shape", "decoder.conv_in.bias")),
-        (
-            lambda f: _cut(f / "vocoder" / "model.safetensors"),
-            ("vocoder", "model.safetensors", "cannot be read"),
-        ),
-    ],
-)  # fmt: skip
-def test_a_folder_that_is_not_whole_is_told_by_name(
-    audioldm2_checkpoint: Callable[[str], Path], tmp_path: Path, data: Path, spoil: Any, said: tuple[str, ...]
-) -> None:
-    message = broken(audioldm2_checkpoint("plain"), tmp_path, spoil, data)
-    assert all(part in message for part in said), message
-
-
-def _empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:100])
-
-
-def test_pickles_need_a_word(audioldm2_checkpoint: Callable[[str], Path], data: Path) -> None:
-    with pytest.raises(ModelBroken, match="TONEWHEEL_PICKLED_MODELS"):
-        model_of(audioldm2_checkpoint("old-bin"), data)
-
-
-def test_a_folder_that_is_none(tmp_path: Path, data: Path) -> None:
-    with pytest.raises(ModelBroken, match="is no folder"):
-        model_of(tmp_path / "nowhere", data)
 
 
 def test_where_memory_is_short_nothing_is_begun(
