@@ -15,12 +15,12 @@ from tonewheel.audio import incoming
 from tonewheel.errors import InvalidRequest
 from tonewheel.models.base import Card, Model, Result, RunContext
 from tonewheel.models.batching import Batcher
-from tonewheel.models.clap.attention import quicken
 from tonewheel.models.clap.card import LONGEST_S
 from tonewheel.models.clap.checkpoint import load
 from tonewheel.models.clap.contract import ClapRequest, Task
 from tonewheel.models.clap.frontend import SAMPLE_RATE, LogMel
 from tonewheel.models.clap.labels import GENRES, MOODS, sentences
+from tonewheel.models.clap.tower import quicken
 from tonewheel.models.clap.windows import Samples, Windows, joined
 from tonewheel.models.device import best_device
 from tonewheel.settings import may_unpickle, settings, weights_dir
