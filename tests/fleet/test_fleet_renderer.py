@@ -28,7 +28,7 @@ def test_a_plan_becomes_a_song_in_files_with_its_midi_lyrics_and_stems(fleet: Fl
     told: list[tuple[str, float, float | None]] = []
     song = renderer.render(
         order(tmp_path, midi=True, lrc=True, stems=True), job_id="job-1", progress=lambda *news: told.append(news),
-        deadline_s=120, cancelled=lambda: False,
+        deadline_s=600, cancelled=lambda: False,
     )  # fmt: skip
     assert isinstance(song.audio, Path) and song.audio.parent == tmp_path
     assert soundfile.info(song.audio).subtype == "PCM_24"  # who asks for audio/flac alone gets 16 bits
@@ -43,7 +43,7 @@ def test_a_plan_becomes_a_song_in_files_with_its_midi_lyrics_and_stems(fleet: Fl
 
 def test_an_order_says_how_long_its_model_stays(fleet: Fleet, tmp_path: Path) -> None:
     FleetRenderer(fleet).render(
-        order(tmp_path, keep_alive="45m"), job_id="job-1", progress=_deaf, deadline_s=120, cancelled=lambda: False
+        order(tmp_path, keep_alive="45m"), job_id="job-1", progress=_deaf, deadline_s=600, cancelled=lambda: False
     )
     used = fleet.records.of("composer").used()
     assert used is not None and used.keep_alive_s == 2700
@@ -55,13 +55,13 @@ def test_a_cancelled_render_stops_and_the_next_one_gets_the_slot(fleet: Fleet, t
     long_plan = make_plan(plan_request(narrative="A long night at sea", duration_s=300.0, seed=3))
     request = RenderRequest(model="composer", duration_s=300.0, seed=3, plan=long_plan, scratch=tmp_path)
     work = InBackground(
-        lambda: renderer.render(request, job_id="j", progress=_deaf, deadline_s=120, cancelled=stop.is_set)
+        lambda: renderer.render(request, job_id="j", progress=_deaf, deadline_s=600, cancelled=stop.is_set)
     )
     assert wait_for(lambda: fleet.records.of("composer").accepted_at() > 0)
     stop.set()
     with pytest.raises(Cancelled):
         work.result()
-    renderer.render(order(tmp_path), job_id="k", progress=_deaf, deadline_s=120, cancelled=lambda: False)
+    renderer.render(order(tmp_path), job_id="k", progress=_deaf, deadline_s=600, cancelled=lambda: False)
 
 
 def test_models_that_make_sound_are_offered_with_their_slots(fleet: Fleet) -> None:

@@ -241,13 +241,13 @@ def test_killed_while_it_works_its_client_may_try_again_and_the_next_request_wor
             for _ in range(5):  # the answer may be on its way before it is heard that the work goes on
                 killed.clear()
                 try:
-                    fleet.call(NAME, {"audio": tone(440, 600.0, 8000)}, progress=kill, deadline_s=300)
+                    fleet.call(NAME, {"audio": tone(440, 600.0, 8000)}, progress=kill, deadline_s=900)
                 except TonewheelError as error:
                     caught = error
                     break
             assert killed and caught is not None
             assert caught.retryable
-            answer = fleet.call(NAME, {"audio": tone()}, deadline_s=300)
+            answer = fleet.call(NAME, {"audio": tone()}, deadline_s=900)
             assert len(answer.fields["embeddings"]) == 512
     finally:
         settings.cache_clear()

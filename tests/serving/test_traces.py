@@ -39,6 +39,7 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", spans
     server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("opted_in", [False, True])
