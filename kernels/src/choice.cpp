@@ -46,7 +46,7 @@ std::vector<const Kernels*> available() {
         if (tiles_allowed()) found.push_back(amx_kernels());
         found.push_back(avx512_kernels());
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         found.push_back(avx2_kernels());
 #elif defined(TW_HAS_NEON)
 #if defined(__APPLE__)

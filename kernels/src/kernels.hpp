@@ -25,8 +25,8 @@ struct Weights {
     long scale_count() const { return bits == 32 ? 0 : 16L * blocks() * groups; }
 };
 
-// A weight [outputs, inputs] in two bfloat16 parts whose sum it is, to 2^-17 of each value. Order: 32 outputs, 32 inputs,
-// larger and smaller part, 16 outputs, two inputs, output, input. What is padded is zero.
+// A weight [outputs, inputs] in two bfloat16 parts whose sum it is, to 2^-16 of each value. Order: 32 outputs, 32
+// inputs, larger and smaller part, 16 outputs, two inputs, output, input. What is padded is zero.
 struct SplitWeights {
     const uint16_t* parts;
     const float* bias;  // [outputs] or null
@@ -48,9 +48,9 @@ struct Rows {
 
 // How a head's keys and values [positions, size] are kept. `bytes`: whole numbers of 8 bits, and after each position's the
 // float they are to be multiplied by.
-enum class Kept { floats, halves, bytes };
+enum class Kept { floats, bytes };
 
-inline int bytes_of(Kept kept) { return kept == Kept::floats ? 4 : kept == Kept::halves ? 2 : 1; }
+inline int bytes_of(Kept kept) { return kept == Kept::floats ? 4 : 1; }
 // From one position to the next, in values.
 inline int stride_of(Kept kept, int size) { return kept == Kept::bytes ? size + 4 : size; }
 
@@ -70,7 +70,6 @@ struct Kernels {
     void (*rms_norm)(const float* x, const float* weight, float eps, int n, float* y);
     void (*activate)(Activation kind, float* x, int n);
     void (*gate)(const float* gate, const float* up, int n, float* y);  // silu(gate) * up
-    void (*to_half)(const float* x, int n, uint16_t* y);
     void (*to_bytes)(const float* x, int n, int8_t* y);  // as Kept::bytes: n + 4 of them
     // Attention of `queries` rows [size] (stride apart) that share one head's keys and values [positions, size];
     // `scores` has room for queries * (positions rounded up to 16) floats.

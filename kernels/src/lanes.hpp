@@ -22,12 +22,10 @@ struct Lanes {
     __m512 v;
     static Lanes all(float x) { return {_mm512_set1_ps(x)}; }
     static Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
-    static Lanes load(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))}; }
     static Lanes load(const int8_t* p) {
         return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
     }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
-    void store(uint16_t* p) const { _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
     float sum() const { return _mm512_reduce_add_ps(v); }
     float most() const { return _mm512_reduce_max_ps(v); }
 };
@@ -73,12 +71,10 @@ struct Lanes {
     __m256 v;
     static Lanes all(float x) { return {_mm256_set1_ps(x)}; }
     static Lanes load(const float* p) { return {_mm256_loadu_ps(p)}; }
-    static Lanes load(const uint16_t* p) { return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))}; }
     static Lanes load(const int8_t* p) {
         return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
     }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
-    void store(uint16_t* p) const { _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
     float sum() const {
         __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         x = _mm_add_ps(x, _mm_movehl_ps(x, x));
@@ -131,14 +127,12 @@ struct Lanes {
     float32x4_t v;
     static Lanes all(float x) { return {vdupq_n_f32(x)}; }
     static Lanes load(const float* p) { return {vld1q_f32(p)}; }
-    static Lanes load(const uint16_t* p) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))}; }
     static Lanes load(const int8_t* p) {
         int32_t four;
         memcpy(&four, p, 4);
         return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))))};
     }
     void store(float* p) const { vst1q_f32(p, v); }
-    void store(uint16_t* p) const { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
     float sum() const { return vaddvq_f32(v); }
     float most() const { return vmaxvq_f32(v); }
 };
@@ -170,50 +164,13 @@ inline Lanes sums_of(const Lanes* x) {
 
 #else  // one at a time, any processor
 
-inline float from_half(uint16_t h) {
-    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
-    uint32_t bits;
-    if (rest >= 0x7c00) {
-        bits = sign | 0x7f800000u | (rest & 0x3ff) << 13;
-    } else if (rest >= 0x400) {
-        bits = sign | ((rest << 13) + (112u << 23));
-    } else {  // too small for an exponent of its own: a whole number of 2^-24
-        float small = (float)rest * 5.9604644775390625e-8f;
-        memcpy(&bits, &small, 4);
-        bits |= sign;
-    }
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
-inline uint16_t to_half(float x) {  // to nearest, ties to even
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    const uint32_t sign = bits >> 16 & 0x8000;
-    bits &= 0x7fffffffu;
-    if (bits > 0x7f800000u) return (uint16_t)(sign | 0x7e00);
-    if (bits >= 0x477ff000u) return (uint16_t)(sign | 0x7c00);
-    if (bits < 0x38800000u) {  // adding 0.5 puts the wanted bits at the bottom, rounded
-        float size;
-        memcpy(&size, &bits, 4);
-        size += 0.5f;
-        memcpy(&bits, &size, 4);
-        return (uint16_t)(sign | (bits - 0x3f000000u));
-    }
-    bits += 0xfffu + (bits >> 13 & 1);
-    return (uint16_t)(sign | ((bits - (112u << 23)) >> 13));
-}
-
 struct Lanes {
     static constexpr int count = 1;
     float v;
     static Lanes all(float x) { return {x}; }
     static Lanes load(const float* p) { return {*p}; }
-    static Lanes load(const uint16_t* p) { return {from_half(*p)}; }
     static Lanes load(const int8_t* p) { return {(float)*p}; }
     void store(float* p) const { *p = v; }
-    void store(uint16_t* p) const { *p = to_half(v); }
     float sum() const { return v; }
     float most() const { return v; }
 };
@@ -261,7 +218,7 @@ inline Lanes error_function(Lanes x) {
     p = fma(p, t, Lanes::all(1.421413741f));
     p = fma(p, t, Lanes::all(-0.284496736f));
     p = fma(p, t, Lanes::all(0.254829592f));
-    // Below -64 nothing is left beside 1, but a product that is too small for a float to hold in full takes ten times as long.
+    // Below -64 nothing is left beside 1, but what is too small for a float to hold in full takes ten times as long.
     const Lanes minus_square = larger(Lanes::all(-64.0f), Lanes::all(0.0f) - size * size);
     return sign_of(one - p * t * exponential(minus_square), x);
 }

@@ -86,9 +86,8 @@ Activation activation_of(const std::string& name) {
 
 Kept kept_of(const Any4& a) {
     if (a.dtype() == nb::dtype<float>()) return Kept::floats;
-    if (a.dtype() == nb::dlpack::dtype{uint8_t(nb::dlpack::dtype_code::Float), 16, 1}) return Kept::halves;
     if (a.dtype() == nb::dtype<int8_t>()) return Kept::bytes;
-    throw std::invalid_argument("a cache is float32, float16 or int8");
+    throw std::invalid_argument("a cache is float32 or int8");
 }
 
 std::vector<Cache> caches_of(const std::vector<Any4>& tensors, Kept kept, int size) {
@@ -199,10 +198,11 @@ NB_MODULE(_native, m) {
                 ensure_rows(w, w, x, y);
                 const Activation kind = activation ? activation_of(*activation) : Activation::relu;
                 nb::gil_scoped_release free;
-                multiply_split(*self.kernels, crew, w, activation ? &kind : nullptr, x.data(), int(x.shape(0)), y.data());
+                const Activation* then = activation ? &kind : nullptr;
+                multiply_split(*self.kernels, crew, w, then, x.data(), int(x.shape(0)), y.data());
             },
             "x"_a, "y"_a.noconvert(), "crew"_a.none() = nb::none(), "activation"_a = nb::none(),
-            "y = x · weight, with the bias: [rows, inputs] → [rows, outputs]. Without a crew the caller's thread does it.")
+            "y = x · weight, with the bias: [rows, inputs] → [rows, outputs]. Without a crew the caller's thread does all.")
         .def(
             "feed",
             [](PySplit& self, const PySplit& down, const std::string& activation, Floats2 x, Out2 y, Crew* crew) {
@@ -273,7 +273,7 @@ NB_MODULE(_native, m) {
                              kept, int(keys[0].shape(0)), int(keys[0].shape(2)));
             },
             "keys"_a, "values"_a,
-            "Tensors [rows, key heads, positions, head size] of each layer, float32 or float16, or int8 with four values\n"
+            "Tensors [rows, key heads, positions, head size] of each layer, float32, or int8 with four values\n"
             "more, which are the float32 the others are to be multiplied by. The caller keeps them.")
         .def(
             "look_at",

@@ -27,8 +27,8 @@ class SplitWeight {
     std::vector<float> bias_;
 };
 
-// y [rows, outputs] = x [rows, inputs] · w, with the bias, and `kind` of it where one is given. `crew`: who does it; null:
-// the caller alone. Every row has the same bits whatever stands beside it.
+// y [rows, outputs] = x [rows, inputs] · w, with the bias, and `kind` of it where one is given. `crew`: who does it;
+// null: the caller alone. Every row has the same bits whatever stands beside it.
 void multiply_split(const Kernels& kernels, Crew* crew, const SplitWeights& w, const Activation* kind, const float* x,
                     int rows, float* y);
 // The same of two in a row, kind(x · up) · down: what lies between them never leaves the cache.

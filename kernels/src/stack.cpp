@@ -112,7 +112,6 @@ void Stack::keep(int layer, int at, int64_t row, int64_t position) {
             const float* from = heads + (shape.heads + (value ? shape.key_heads : 0) + h) * size;
             const long to = row * cache.row_stride + h * cache.head_stride + position * step;
             if (kept_ == Kept::bytes) kernels_->to_bytes(from, size, static_cast<int8_t*>(cache.data) + to);
-            else if (kept_ == Kept::halves) kernels_->to_half(from, size, static_cast<uint16_t*>(cache.data) + to);
             else std::memcpy(static_cast<float*>(cache.data) + to, from, size_t(size) * 4);
         }
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "choice.hpp"
+#include "split.hpp"
 #include "stack.hpp"
 
 using namespace tonewheel;
@@ -144,23 +145,13 @@ void compare_rest(const Kernels* k, const Kernels* portable) {
         k->gate(x.data(), bias.data(), n, a.data());
         portable->gate(x.data(), bias.data(), n, b.data());
         hold("gate", k, a, b, 1e-6f);
-        auto wide = x;
-        const float odd[] = {0, -0.0f, 1e-8f, 3e-8f, 6.1e-5f, 65504, 65519, 65520, -1e9f, INFINITY, 1.00048828125f};
-        for (int i = 0; i < n && i < 11; i++) wide[i] = odd[i];
-        std::vector<uint16_t> ha(n), hb(n);
-        k->to_half(wide.data(), n, ha.data());
-        portable->to_half(wide.data(), n, hb.data());
-        if (ha != hb) std::printf("%s: halves are rounded otherwise\n", k->name), faults++;
     }
     for (int size : {5, 8, 20, 64, 128}) {
         for (int positions : {1, 2, 7, 15, 16, 17, 31, 33, 70}) {
-            for (Kept kept : {Kept::floats, Kept::halves, Kept::bytes}) {
+            for (Kept kept : {Kept::floats, Kept::bytes}) {
                 const int queries = 1 + positions % 3;
                 const auto query = drawn(size_t(queries) * size), keys = drawn(size_t(positions) * size),
                            values = drawn(size_t(positions) * size);
-                std::vector<uint16_t> half_keys(keys.size()), half_values(keys.size());
-                portable->to_half(keys.data(), int(keys.size()), half_keys.data());
-                portable->to_half(values.data(), int(keys.size()), half_values.data());
                 const int step = stride_of(Kept::bytes, size);
                 std::vector<int8_t> byte_keys(size_t(positions) * step), byte_values(byte_keys.size()), again(step);
                 for (int p = 0; p < positions; p++) {
@@ -170,8 +161,7 @@ void compare_rest(const Kernels* k, const Kernels* portable) {
                     if (!std::equal(again.begin(), again.end(), byte_values.begin() + long(p) * step))
                         std::printf("%s: bytes are rounded otherwise\n", k->name), faults++;
                 }
-                const void* kinds[3][2] = {{keys.data(), values.data()}, {half_keys.data(), half_values.data()},
-                                           {byte_keys.data(), byte_values.data()}};
+                const void* kinds[2][2] = {{keys.data(), values.data()}, {byte_keys.data(), byte_values.data()}};
                 const void *from = kinds[int(kept)][0], *what = kinds[int(kept)][1];
                 std::vector<float> a(query.size()), b(query.size()), scores(size_t(queries) * 80);
                 k->attend(query.data(), queries, size, from, what, kept, positions, size, 0.3f, scores.data(), a.data(),
@@ -179,6 +169,38 @@ void compare_rest(const Kernels* k, const Kernels* portable) {
                 portable->attend(query.data(), queries, size, from, what, kept, positions, size, 0.3f, scores.data(),
                                  b.data(), size);
                 hold("attend", k, a, b, 5e-6f);
+            }
+        }
+    }
+}
+
+// Both against sums of exact products: 2^-16 of it is left out of each, and as much of either factor.
+void compare_split(const Kernels* k, Crew& crew) {
+    if (!k->multiply_split) return;
+    for (int rows : {1, 16, 17, 70, 300}) {
+        for (int inputs : {1, 31, 64, 200}) {
+            for (int outputs : {1, 16, 33, 96}) {
+                const auto x = drawn(size_t(rows) * inputs), from = drawn(size_t(outputs) * inputs);
+                const auto bias = drawn(size_t(outputs));
+                const SplitWeight weight(from.data(), outputs, inputs, bias.data());
+                const SplitWeight back(drawn(size_t(inputs) * outputs).data(), inputs, outputs, nullptr);
+                std::vector<float> alone(size_t(rows) * outputs), shared(alone.size()), fed(size_t(rows) * inputs);
+                multiply_split(*k, nullptr, weight.view(), nullptr, x.data(), rows, alone.data());
+                multiply_split(*k, &crew, weight.view(), nullptr, x.data(), rows, shared.data());
+                feed_split(*k, &crew, weight.view(), Activation::gelu, back.view(), x.data(), rows, fed.data());
+                if (alone != shared) std::printf("%s: a crew's products have other bits\n", k->name), faults++;
+                for (int r = 0; r < rows; r++) {
+                    for (int n = 0; n < outputs; n++) {
+                        double exact = bias[n], sizes = std::fabs(exact);
+                        for (int i = 0; i < inputs; i++) {
+                            const double part = double(x[size_t(r) * inputs + i]) * from[size_t(n) * inputs + i];
+                            exact += part;
+                            sizes += std::fabs(part);
+                        }
+                        if (!(std::fabs(alone[size_t(r) * outputs + n] - exact) <= 3 * sizes / 65536))
+                            std::printf("%s: a product of %d is off\n", k->name, inputs), faults++;
+                    }
+                }
             }
         }
     }
@@ -196,6 +218,7 @@ int main() {
         const int before = faults;
         compare_products(k, portable, crew);
         compare_rest(k, portable);
+        compare_split(k, crew);
         std::printf("%s: %s\n", k->name, faults == before ? "as portable" : "WRONG");
     }
     return faults ? 1 : 0;

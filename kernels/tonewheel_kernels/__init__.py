@@ -3,4 +3,4 @@
 from tonewheel_kernels._native import Crew, Draw, Layer, Norm, Split, Stack, Weight, available, chosen
 
 __all__ = ["Crew", "Draw", "Layer", "Norm", "Split", "Stack", "Weight", "available", "chosen"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

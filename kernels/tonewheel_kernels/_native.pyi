@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 Floats: TypeAlias = Any  # float32
 Bytes: TypeAlias = Any  # uint8
 Whole: TypeAlias = Any  # int64
-Cache: TypeAlias = Any  # float32 or float16 [rows, key heads, positions, head size], int8 [..., head size + 4]
+Cache: TypeAlias = Any  # float32 [rows, key heads, positions, head size], int8 [..., head size + 4]
 
 def available() -> list[str]:
     """Names of the instruction sets this processor and build have, best first."""

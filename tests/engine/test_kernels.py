@@ -12,6 +12,8 @@ import pytest
 import torch
 from kernel_weights import BITS, KINDS, floats, multiplied, product_error, weight_error
 
+from tonewheel.engine.kernels import best_kernels
+
 native = pytest.importorskip("tonewheel_kernels", reason="the native kernels are not installed (pip install ./kernels)")
 
 GROUPS = (32, 64, 96, 128, 256, 1024)
@@ -240,3 +242,11 @@ def test_the_stubs_name_what_is_there_and_nothing_else() -> None:
         elif isinstance(node, ast.ClassDef):
             told = {part.name for part in node.body if isinstance(part, ast.FunctionDef)} - {"__init__"}
             assert {name for name in vars(getattr(native, node.name)) if not name.startswith("_")} == told
+
+
+def test_kernels_of_another_version_are_not_used_and_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "__version__", "0.0.9")
+    assert best_kernels(torch.device("cpu"), "int8").name == "torch"
+    assert "0.0.9" in caplog.text and "pip install ./kernels" in caplog.text and "float32 instead of int8" in caplog.text

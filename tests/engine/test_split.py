@@ -16,7 +16,7 @@ native = pytest.importorskip("tonewheel_kernels")
 tiles = pytest.mark.skipif(not native.Split.offered(), reason="this processor has no tiles of bfloat16")
 
 SHAPES = [(1, 1, 1), (1, 7, 3), (15, 31, 17), (16, 32, 16), (17, 33, 33), (33, 64, 32), (100, 96, 288), (300, 257, 48)]
-_PIECE = 2.0**-16  # of each product, what is left out of it and of its two factors
+_PIECE = 3 * 2.0**-16  # of each product: what is left out of it and of its two factors
 
 
 def made(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor, **wishes: object) -> torch.Tensor:

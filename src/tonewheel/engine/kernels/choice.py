@@ -14,6 +14,7 @@ from tonewheel.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
+_VERSION = "0.2.0"  # of tonewheel-kernels, which goes with this tonewheel
 _HOW = "pip install ./kernels in a clone of Tonewheel builds them"
 _told: set[str] = set()
 
@@ -27,6 +28,8 @@ def native_or_why() -> tuple[list[str], str]:
     try:
         import tonewheel_kernels  # noqa: PLC0415
 
+        if tonewheel_kernels.__version__ != _VERSION:
+            return [], f"of version {tonewheel_kernels.__version__}, and {_VERSION} is wanted: {_HOW}"
         chosen = tonewheel_kernels.chosen()
         return [chosen, *(name for name in tonewheel_kernels.available() if name != chosen)], ""
     except ImportError as error:

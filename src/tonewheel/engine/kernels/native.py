@@ -18,6 +18,7 @@ from tonewheel.engine.kernels.offer import (
     Precision,
     Stack,
     StackShape,
+    Wide,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ class NativeKernels(Kernels):
             if self._kept is not None:
                 self._kept.keep(name, made)
         return NativeLinear(made)
+
+    def wide(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Wide | None:
+        """By tiles, on the threads that the decoder has, so that both never stand in each other's way."""
+        if self.precision == "float32" or not self._native.Split.offered():
+            return None
+        multiply, crew = self._native.Split(_floats(weight), _floats(bias)).multiply, self._crew
+
+        def product(x: torch.Tensor, y: torch.Tensor) -> None:
+            multiply(x, y, crew)
+
+        return product
 
     def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
         """Where weights are quantised, keys and values are, too: in 8 bits, each head's of a position with a scale of

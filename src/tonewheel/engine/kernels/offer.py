@@ -101,6 +101,10 @@ class Drawing(ABC):
         knows beforehand, else what is drawn, by the same rules and numbers as `Sampler.draw`."""
 
 
+Wide = Callable[[torch.Tensor, torch.Tensor], None]
+"""x [rows, inputs], y [rows, outputs], both float32 without gaps: y = x · weight, with the bias."""
+
+
 class Kernels(ABC):
     """A way to compute, in one precision."""
 
@@ -111,6 +115,11 @@ class Kernels(ABC):
     @abstractmethod
     def linear(self, name: str, weight: Made, bias: torch.Tensor | None = None) -> Linear:
         """A linear layer. `name` is unique within the model: under it a quantised weight is kept for the next start."""
+
+    def wide(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Wide | None:
+        """The product of many rows at a time with a weight [outputs, inputs], where that is faster than torch's float32
+        and what is lost (2^-17 of the largest) is less than what the weights of this precision lose; else None."""
+        return None
 
     def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
         """How a stack of these kernels wants the keys and values of a model of this shape and type to be kept."""

@@ -1,7 +1,7 @@
 """Linear layers in float32 of networks that see many rows at once: encoders, not decoders of a token a step.
 
 Where a processor has tiles of bfloat16 (Intel AMX), the native kernels take every float for the sum of two bfloat16 and
-multiply by three products of those: 2 to 4 times as fast as torch's float32, each value within 2^-16 of the exact one
+multiply by three products of those: 2 to 4 times as fast as torch's float32, each product within 3 * 2^-16 of itself
 (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations",
 2019). Elsewhere layers stay torch's.
 
