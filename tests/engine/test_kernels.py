@@ -249,4 +249,6 @@ def test_kernels_of_another_version_are_not_used_and_told_of(
 ) -> None:
     monkeypatch.setattr(native, "__version__", "0.0.9")
     assert best_kernels(torch.device("cpu"), "int8").name == "torch"
-    assert "0.0.9" in caplog.text and "pip install ./kernels" in caplog.text and "float32 instead of int8" in caplog.text
+    assert (
+        "0.0.9" in caplog.text and "pip install ./kernels" in caplog.text and "float32 instead of int8" in caplog.text
+    )
