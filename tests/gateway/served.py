@@ -42,7 +42,7 @@ class Served:
         return self.client.get(f"/v1/jobs/{job if isinstance(job, str) else job['id']}").json()
 
     def wait(
-        self, job: dict[str, Any], until: Callable[[dict[str, Any]], bool] | None = None, s: float = 180
+        self, job: dict[str, Any], until: Callable[[dict[str, Any]], bool] | None = None, s: float = 300
     ) -> dict[str, Any]:
         """The job when it has ended, or when `until` says so."""
         done = until or (lambda j: j["state"] in ("done", "failed", "cancelled", "poisoned"))

@@ -6,12 +6,14 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -172,6 +174,28 @@ def test_files_of_a_writer_that_was_killed_are_swept_and_nothing_else(
     with library.open(kept.artifacts[0].id) as (_, file):
         assert file.read() == b"sound"
     assert len(files_of(library)) == 1
+
+
+def test_half_written_files_are_swept_though_work_is_cleared_away_meanwhile(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(library.storage, FolderStorage)
+    left = [library.storage.folder / "work" / job / ".tonewheel-x.part" for job in ("job_1", "job_2", "job_3")]
+    for part in left:
+        part.parent.mkdir(parents=True)
+        part.touch()
+        os.utime(part, (0, 0))
+    listed = os.scandir
+
+    def just_gone(path: Any) -> Any:
+        if str(path).endswith("job_2"):
+            shutil.rmtree(path)
+        return listed(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", just_gone)
+        library.storage.sweep()
+    assert not any(part.exists() for part in left) and left[0].parent.exists() and left[2].parent.exists()
 
 
 def test_a_content_held_for_a_song_in_the_making_outlives_another_song(library: Library) -> None:

@@ -151,10 +151,11 @@ class FolderStorage:
 
     def sweep(self) -> None:
         limit = time.time() - _HALF_WRITTEN_S
-        for path in self.folder.rglob(".tonewheel-*"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < limit:
-                    path.unlink()
+        for folder, _, names in os.walk(self.folder):  # not rglob, which ends at a folder that is removed meanwhile
+            for path in (Path(folder) / name for name in names if name.startswith(".tonewheel-")):
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
 
     def _path(self, sha256: str) -> Path:
         check_content_name(sha256)
