@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,10 +15,12 @@ Cli = Callable[..., "object"]
 
 
 @pytest.fixture(autouse=True)
-def own_data(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def own_data(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from tonewheel.settings import settings
 
     monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    settings.cache_clear()
+    yield
     settings.cache_clear()
 
 
@@ -58,6 +60,7 @@ def test_doctor_tells_its_own_server_from_others(tonewheel: Cli, monkeypatch: py
     server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("TONEWHEEL_PORT", str(server.server_port))
+    monkeypatch.setattr("tonewheel.cli.doctor._ANSWER_S", 120.0)
     settings.cache_clear()
     found = {f["name"]: f for f in json.loads(tonewheel("doctor", "--json").out)}[f"port {server.server_port}"]
     server.shutdown()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,15 @@ Cli = Callable[..., "object"]
 
 
 @pytest.fixture
-def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data folder that is not there yet."""
     folder = tmp_path_factory.mktemp("data") / "tonewheel"
     for name in ("TONEWHEEL_DATABASE_URL", "TONEWHEEL_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TONEWHEEL_DATA_DIR", str(folder))
     settings.cache_clear()
-    return folder
+    yield folder
+    settings.cache_clear()
 
 
 def refused(tonewheel: Cli, *arguments: str) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import typer
 
 _LEAST_FREE_GB = 2.0
+_ANSWER_S = 5.0  # for whoever listens at a port of ours
 _PROBE_S = 120  # importing torch from a cold disk can take a minute
 
 
@@ -221,7 +222,7 @@ def _tonewheel_at(port: int, service: str) -> str | None:
     import httpx
 
     try:
-        said = httpx.get(f"http://127.0.0.1:{port}/health", timeout=2.0, trust_env=False).json()
+        said = httpx.get(f"http://127.0.0.1:{port}/health", timeout=_ANSWER_S, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return None
     ours = isinstance(said, dict) and said.get("service") == service
