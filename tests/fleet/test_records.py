@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 from fleet_help import InBackground, MakeFleet, alive, pid_of, wait_for
 
 from tonewheel.errors import DiskFull, NotReady
+from tonewheel.fleet import client
 from tonewheel.fleet.client import Fleet
+from tonewheel.fleet.exchange import Answer
 from tonewheel.fleet.records import ModelFolder, Record, Records, State, Use, this_process
 
 
@@ -58,6 +63,27 @@ def test_a_model_stopped_while_it_loads_is_started_again_for_who_waits(fleet: Fl
     last = folder.live() if call.result() else None
     assert last is not None and last.process.pid == call.result() != first.process.pid
     assert folder.crashes().count == 0
+
+
+def test_a_model_that_was_told_to_end_by_others_and_is_slow_to_go_is_waited_for(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, folder, refusals = pid_of(fleet, "one"), fleet.records.of("one"), []
+    record = folder.live()
+    assert record is not None
+
+    async def closed(asked: Record, *_: object) -> Answer:
+        refusals.append(asked.process.pid)
+        if len(refusals) == 10:
+            monkeypatch.setattr(client, "_ask", ask)
+            os.kill(pid, signal.SIGTERM)  # its door is shut before; here it takes a second
+            assert await asyncio.to_thread(wait_for, lambda: not alive(pid))
+        raise httpx.ConnectError("refused")
+
+    ask = client._ask
+    monkeypatch.setattr(client, "_ask", closed)
+    assert pid_of(fleet, "one") != pid
+    assert refusals == [pid] * 10 and folder.crashes().count == 0
 
 
 def test_a_process_that_is_started_while_the_fleet_closes_is_ended_with_it(

@@ -57,7 +57,7 @@ Asked = Callable[[], bool]
 _BUSY_POLL_S = 0.1  # a slot is looked for so often, whatever the service says: its guess may be far off
 _LOADING = "load"  # the stage told while a model is started
 _LET_GO_S = 30.0  # work told to stop has stopped by then, or its process is ended
-_DYING_S = 10.0  # a process that dies closes its connections a moment before it is gone, on a busy machine a long one
+_DYING_S = 10.0  # a process that dies closes its doors a moment before it is gone, on a busy machine a long one
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,7 @@ class Fleet:
         ensure_in_time(card, request, expected_here(family, card, request), limit_s)
         need, idle = memory_need(family, card, request)
         asked_at = time.monotonic()
+        refused_at: float | None = None
         again = 0
         while True:
             use = self.processes.using(
@@ -235,9 +236,10 @@ class Fleet:
                 except NotReady as stopping:  # it was told to end between our finding it and our asking it
                     deadline.pause(_BUSY_POLL_S, stopping)
                     continue
-                except _NeverArrived:
+                except _NeverArrived:  # whoever was told to end closes its door a while before it is gone
                     again += 1
-                    if again > 3:
+                    refused_at = refused_at or time.monotonic()
+                    if again > 3 and time.monotonic() - refused_at > _DYING_S:
                         raise Unavailable(f"model {card.id} cannot be reached") from None
                     deadline.pause(_BUSY_POLL_S, None)
                     continue
