@@ -10,6 +10,7 @@ medians are shown.
     python bench/heartmula.py [--quick] [--json] [--songs 1,4,8] [--precision float32,int8,int4]
     python bench/heartmula.py --heartlib VENV/bin/python:HEARTLIB/src    # beside it; docs/heartmula.md has the pins
     python bench/heartmula.py --size real --device cuda --heartlib …
+    python bench/heartmula.py --songs 1,8 --position 2060                # frames in the third minute of a song
     python bench/heartmula.py --memory [--lengths 10,30,60,120,240]      # predicted beside measured memory
 """
 
@@ -41,6 +42,7 @@ SIZES = {
     "real": (FLAVORS["llama-3B"], FLAVORS["llama-300M"], 128_256),
 }  # fmt: skip
 PROMPT = 60  # positions
+_FILLED = 64  # positions of a prompt that are filled between two frames on a CPU (tonewheel.engine.engine)
 _WARM = 3  # frames of every song that are not counted
 _STARTING = 4  # frames an earlier song is ahead, at most, for every one that starts after it
 _WAIT_S = 600.0
@@ -51,6 +53,10 @@ def more(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="wide")
     parser.add_argument("--songs", default="1,4,8", help="how many at once, comma-separated")
     parser.add_argument("--frames", type=int, help="of a song (12.5 are a second)")
+    parser.add_argument(
+        "--position", type=int, default=PROMPT,
+        help="where frames are measured: behind a prompt of so many positions, as in the middle of a long song",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", help=f"of our weights, of {', '.join(precisions())}; absent: as a service's")
     parser.add_argument("--threads", type=int, help="of torch, for both sides")
@@ -68,6 +74,7 @@ class Bench:
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         self.frames: int = args.frames or (10 if args.quick else 50)
         self.repeat: int = args.repeat or (1 if args.quick else 3)
+        self.position: int = args.position
         self.heartlib: str | None = args.heartlib
         chosen = args.precision.split(",") if args.precision else [None]
         if unknown := [name for name in chosen if name is not None and name not in precisions()]:
@@ -93,7 +100,7 @@ class Bench:
     def ours(self, language: HeartmulaLanguage, songs: int) -> float:
         """Seconds a frame of all of `songs`."""
         with Engine(language, songs) as engine:
-            longest = _WARM + self.frames + _STARTING * songs
+            longest = _WARM + self.frames + songs * (_STARTING + self.position // _FILLED)
             running = [engine.submit(self.request(longest, n)) for n in range(songs)]
             for sequence in running:
                 sequence.wait(_WARM, _WAIT_S)
@@ -107,7 +114,7 @@ class Bench:
         return took * songs / made
 
     def request(self, frames: int, seed: int) -> GenerationRequest:
-        ids = torch.arange(PROMPT // 2)
+        ids = torch.arange(self.position // 2)
         sampling = Sampling(top_k=50, guidance_scale=1.5, seed=seed)
         return GenerationRequest(HeartmulaPrompt(ids, ids[:-1]), frames, sampling)
 
@@ -118,7 +125,7 @@ class Bench:
         python, _, source = self.heartlib.partition(":")
         asked = {
             "source": source, "backbone": asdict(self.shape.backbone), "decoder": asdict(self.shape.local),
-            "words": self.shape.text_vocabulary, "frames": min(self.frames, _THEIR_FRAMES), "prompt": PROMPT,
+            "words": self.shape.text_vocabulary, "frames": min(self.frames, _THEIR_FRAMES), "prompt": self.position,
             "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }  # fmt: skip
