@@ -10,6 +10,7 @@ import sys
 import threading
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import httpx
@@ -27,7 +28,7 @@ from tonewheel.gateway.options import check_options
 from tonewheel.gateway.orders import SongOrder, shown_key, variations
 from tonewheel.gateway.outwards import trust
 from tonewheel.gateway.reference import page
-from tonewheel.gateway.supervise import ServeOptions, Supervisor
+from tonewheel.gateway.supervise import ServeOptions, Supervisor, _Patience
 from tonewheel.jobs import song_request
 from tonewheel.library import Database
 from tonewheel.models import registry
@@ -217,6 +218,20 @@ def test_a_signal_waits_for_no_lock_that_what_it_interrupts_may_hold(tmp_path: P
         handler.join(60)
         assert not handler.is_alive()
     supervisor._listening.close()
+
+
+def test_time_in_which_everything_stood_still_is_no_reason_to_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("tonewheel.gateway.supervise.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    patience = _Patience(20.0)
+    for _ in range(30):
+        clock[0] += 60.0  # all processes were stopped
+        assert patience.lasts()
+    looks = 0
+    while patience.lasts():
+        clock[0] += 0.05
+        looks += 1
+    assert looks == pytest.approx(5.0 / 0.05, abs=2)
 
 
 def test_help_loads_no_server() -> None:

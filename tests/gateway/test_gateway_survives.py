@@ -162,7 +162,7 @@ def test_sigterm_ends_everything_and_gives_running_work_back(tmp_path: Path) -> 
         assert served.process.wait(timeout=120) == 0
         assert not psutil.wait_procs(family, timeout=120)[1]
     with serving(tmp_path, "--workers", "0") as served:
-        assert served.job(job["id"])["state"] == "queued"
+        assert served.job(job["id"])["state"] == "queued", (tmp_path / "log").read_text()
 
 
 def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:

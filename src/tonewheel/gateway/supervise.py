@@ -31,7 +31,8 @@ _LONGEST_PAUSE_S = 30.0
 _FINE_AFTER_S = 10.0  # who ran so long starts again with the shortest pause
 _BACKLOG = 1024
 _START_S = 180.0  # the gateway needs two; a small machine that is busy has taken 25
-_AFTER_DRAIN_S = 20.0
+_AFTER_DRAIN_S = 30.0
+_A_LOOK_S = 0.5  # as much of a wait counts for one look, however long it took
 _HAS_FDS = os.name == "posix"
 
 
@@ -120,6 +121,22 @@ def _ended(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
+class _Patience:
+    """A wait in looks. Time in which this process did not run does not count: its children did not run either, on a
+    machine that is busy beyond measure or when everything was stopped."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._looked_at = time.monotonic()
+
+    def lasts(self) -> bool:
+        """Whether to wait on; asked at each look."""
+        now = time.monotonic()
+        self._left -= min(now - self._looked_at, _A_LOOK_S)
+        self._looked_at = now
+        return self._left > 0
+
+
 class Supervisor:
     """The whole server on this machine."""
 
@@ -172,7 +189,7 @@ class Supervisor:
         else:
             self._listening.close()
         self._gateway.start()
-        until = time.monotonic() + _START_S
+        patience = _Patience(_START_S)
         while not self._ready.is_set():
             process = self._gateway.process
             assert process is not None
@@ -180,7 +197,7 @@ class Supervisor:
                 return process.returncode or 1
             if self._signals:
                 return 0
-            if time.monotonic() > until:
+            if not patience.lasts():
                 log.error("the gateway did not begin to listen in %.0f s", _START_S)
                 return 1
             self._pause(0.02)
@@ -195,8 +212,8 @@ class Supervisor:
         for child in children:
             child.tell(signal.SIGTERM)
         told = self._signals
-        until = time.monotonic() + self._options.drain_s + _AFTER_DRAIN_S
-        while any(c.runs() for c in children) and time.monotonic() < until:
+        patience = _Patience(self._options.drain_s + _AFTER_DRAIN_S)
+        while any(c.runs() for c in children) and patience.lasts():
             if self._signals > told:
                 told = self._signals
                 for child in children:
