@@ -75,10 +75,13 @@ struct Kernels {
     // `scores` has room for queries * (positions rounded up to 16) floats.
     void (*attend)(const float* query, int queries, long stride, const void* keys, const void* values, Kept kept,
                    int positions, int size, float scale, float* scores, float* out, long out_stride);
-    // Rows [rows, inputs] in two parts, each 16 rows a 16 * 32 * 2 * steps of them; null where there are no tiles.
-    void (*split_rows)(const float* x, int rows, int inputs, uint16_t* parts);
-    // y [rows, outputs] = rows · w, with the bias, and `kind` of it if not null; null where there are no tiles.
-    void (*multiply_split)(const SplitWeights& w, const uint16_t* parts, int rows, const Activation* kind, float* y);
+    // Rows [rows, inputs], `stride` apart, in two parts, each 16 rows a 16 * 32 * 2 * steps of them; null where there are
+    // no tiles.
+    void (*split_rows)(const float* x, long stride, int rows, int inputs, uint16_t* parts);
+    // y [rows, outputs] = rows · w over the steps first … last - 1, added to what is there if first is not 0; behind the
+    // last step the bias, and `kind` of it if not null. Null where there are no tiles.
+    void (*multiply_split)(const SplitWeights& w, const uint16_t* parts, int rows, int first, int last,
+                           const Activation* kind, float* y);
 };
 
 const Kernels* portable_kernels();

@@ -40,21 +40,32 @@ class Bench {
 thread_local Bench<uint16_t> split_bench;
 thread_local Bench<float> feed_bench;
 
-size_t split_values(int rows, const SplitWeights& w) { return size_t(rows + 15) / 16 * size_t(w.steps()) * 1024; }
+// Inputs that are worked on at a time, in steps of 32, and rows: what both take, and 32 outputs' weights for it, stays in
+// the second cache, and a weight is read so many rows more seldom.
+constexpr int steps_at_once = 32, rows_at_once = 256;
 
-// Rows that are worked on together: a multiple of 32, so many that they and a pair of outputs' weights stay in the
-// second cache, and no more than leaves a panel for every member of the crew.
-int panel_of(int inputs, int rows, const Crew* crew) {
-    constexpr int most = 256, bytes = 384 << 10;
-    const int fit = bytes / (inputs * 4) / 32 * 32;
+// Rows that are worked on together: a multiple of 32, and no more than leaves some for every member of the crew.
+int panel_of(int most, int rows, const Crew* crew) {
     const int share = (rows + (crew ? crew->size() : 1) - 1) / (crew ? crew->size() : 1);
-    return std::clamp(std::min(fit, (share + 31) / 32 * 32), 32, most);
+    return std::clamp((share + 31) / 32 * 32, 32, std::max(32, most / 32 * 32));
+}
+
+// One panel: y (rows, outputs) = kind(x · w).
+void multiply_panel(const Kernels& kernels, const SplitWeights& w, const Activation* kind, const float* x, int rows,
+                    float* y) {
+    const int at_once = std::min(steps_at_once, w.steps());
+    uint16_t* parts = split_bench.at_least(size_t(rows + 15) / 16 * size_t(at_once) * 1024);
+    for (int first = 0; first < w.steps(); first += at_once) {
+        const int last = std::min(first + at_once, w.steps());
+        kernels.split_rows(x + first * 32, w.inputs, rows, std::min(last * 32, w.inputs) - first * 32, parts);
+        kernels.multiply_split(w, parts, rows, first, last, kind, y);
+    }
 }
 
 // f(first row, how many) of every panel.
 template <typename F>
-void by_panels(Crew* crew, int inputs, int rows, F&& f) {
-    const int panel = panel_of(inputs, rows, crew), count = (rows + panel - 1) / panel;
+void by_panels(Crew* crew, int most, int rows, F&& f) {
+    const int panel = panel_of(most, rows, crew), count = (rows + panel - 1) / panel;
     const auto go = [&](int i) { f(i * panel, std::min(panel, rows - i * panel)); };
     if (crew) crew->run([&](int) { crew->share(count, go); });
     else for (int i = 0; i < count; i++) go(i);
@@ -86,22 +97,18 @@ SplitWeight::~SplitWeight() = default;
 
 void multiply_split(const Kernels& kernels, Crew* crew, const SplitWeights& w, const Activation* kind, const float* x,
                     int rows, float* y) {
-    by_panels(crew, w.inputs, rows, [&](int first, int count) {
-        uint16_t* parts = split_bench.at_least(split_values(count, w));
-        kernels.split_rows(x + long(first) * w.inputs, count, w.inputs, parts);
-        kernels.multiply_split(w, parts, count, kind, y + long(first) * w.outputs);
+    by_panels(crew, rows_at_once, rows, [&](int first, int count) {
+        multiply_panel(kernels, w, kind, x + long(first) * w.inputs, count, y + long(first) * w.outputs);
     });
 }
 
 void feed_split(const Kernels& kernels, Crew* crew, const SplitWeights& up, Activation kind, const SplitWeights& down,
                 const float* x, int rows, float* y) {
-    by_panels(crew, std::max(up.inputs, down.inputs / 2), rows, [&](int first, int count) {
-        uint16_t* parts = split_bench.at_least(std::max(split_values(count, up), split_values(count, down)));
+    const int most = std::min(rows_at_once, (1 << 18) / up.outputs);  // 1 MB lies between them
+    by_panels(crew, most, rows, [&](int first, int count) {
         float* between = feed_bench.at_least(size_t(count) * size_t(up.outputs));
-        kernels.split_rows(x + long(first) * up.inputs, count, up.inputs, parts);
-        kernels.multiply_split(up, parts, count, &kind, between);
-        kernels.split_rows(between, count, down.inputs, parts);
-        kernels.multiply_split(down, parts, count, nullptr, y + long(first) * down.outputs);
+        multiply_panel(kernels, up, &kind, x + long(first) * up.inputs, count, between);
+        multiply_panel(kernels, down, nullptr, between, count, y + long(first) * down.outputs);
     });
 }
 

@@ -178,7 +178,7 @@ void compare_rest(const Kernels* k, const Kernels* portable) {
 void compare_split(const Kernels* k, Crew& crew) {
     if (!k->multiply_split) return;
     for (int rows : {1, 16, 17, 70, 300}) {
-        for (int inputs : {1, 31, 64, 200}) {
+        for (int inputs : {1, 31, 64, 200, 1100}) {
             for (int outputs : {1, 16, 33, 96}) {
                 const auto x = drawn(size_t(rows) * inputs), from = drawn(size_t(outputs) * inputs);
                 const auto bias = drawn(size_t(outputs));

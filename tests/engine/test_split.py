@@ -15,7 +15,7 @@ from tonewheel.engine.kernels import quick_feed, quick_linear
 native = pytest.importorskip("tonewheel_kernels")
 tiles = pytest.mark.skipif(not native.Split.offered(), reason="this processor has no tiles of bfloat16")
 
-SHAPES = [(1, 1, 1), (1, 7, 3), (15, 31, 17), (16, 32, 16), (17, 33, 33), (33, 64, 32), (100, 96, 288), (300, 257, 48)]
+SHAPES = [(1, 1, 1), (1, 7, 3), (15, 31, 17), (16, 32, 16), (17, 33, 33), (33, 64, 32), (100, 96, 288), (300, 257, 48), (70, 2100, 40)]
 _PIECE = 3 * 2.0**-16  # of each product: what is left out of it and of its two factors
 
 
@@ -53,7 +53,7 @@ def test_extremes_stay_what_they_are() -> None:
 @tiles
 def test_bits_depend_neither_on_company_nor_on_threads() -> None:
     torch.manual_seed(0)
-    x, weight, bias = torch.randn(515, 200), torch.randn(70, 200), torch.randn(70)
+    x, weight, bias = torch.randn(515, 1100), torch.randn(70, 1100), torch.randn(70)
     whole = made(weight, bias, x)
     for row in (0, 31, 32, 255, 256, 514):
         assert torch.equal(made(weight, bias, x[row : row + 1].clone()), whole[row : row + 1])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tonewheel.engine.kernels import best_kernels
 from tonewheel.errors import Cancelled, ModelBroken
 from tonewheel.models.heartmula.codec import HeartCodec, seeded_noise
 from tonewheel.models.heartmula.wave import LOOKAHEAD, WaveShape, context
@@ -90,6 +91,16 @@ def test_latents_and_samples_are_those_of_a_second_implementation(
     assert 0.05 < samples.std() < 0.5
     # Not sample by sample: a latent within 1e-6 of the middle between two ninths is rounded the other way now and then.
     assert signal_to_noise(heard, samples.T.numpy()) > 40
+
+
+def test_the_products_that_go_with_quantised_weights_keep_the_latents(
+    codec: HeartCodec, make: Callable[..., HeartCodec]
+) -> None:
+    kernels = best_kernels(torch.device("cpu"), "int8")
+    quick, codes, noise = make(kernels=kernels), codes_of(WINDOW), seeded_noise(5)()
+    exact, found = (each.latents(codes[None], noise[None], [None])[0] for each in (codec, quick))
+    off = (found - exact).abs().max()
+    assert off < 1e-3 and (off > 0 or kernels.wide(torch.eye(4)) is None)
 
 
 def test_half_precision_in_the_flow_alone_keeps_the_sound(codec: HeartCodec, make: Callable[..., HeartCodec]) -> None:

@@ -47,6 +47,7 @@ class NativeKernels(Kernels):
         self.precision = precision
         self._crew = crew or tonewheel_kernels.Crew(torch.get_num_threads())  # as many as torch (tonewheel.threads)
         self.threads: int = self._crew.threads
+        self._sleepers: Any = None  # a crew for `wide`
         self._kept = kept if precision != "float32" else None
         self.from_kept = self._kept is not None and self._kept.open(precision)
 
@@ -62,10 +63,12 @@ class NativeKernels(Kernels):
         return NativeLinear(made)
 
     def wide(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Wide | None:
-        """By tiles, on the threads that the decoder has, so that both never stand in each other's way."""
+        """By tiles. Its threads sleep between two products: what lies between is torch's, on the same processors."""
         if self.precision == "float32" or not self._native.Split.offered():
             return None
-        multiply, crew = self._native.Split(_floats(weight), _floats(bias)).multiply, self._crew
+        if self._sleepers is None:
+            self._sleepers = self._native.Crew(self.threads, watch=0)
+        multiply, crew = self._native.Split(_floats(weight), _floats(bias)).multiply, self._sleepers
 
         def product(x: torch.Tensor, y: torch.Tensor) -> None:
             multiply(x, y, crew)

@@ -118,7 +118,7 @@ class Kernels(ABC):
 
     def wide(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Wide | None:
         """The product of many rows at a time with a weight [outputs, inputs], where that is faster than torch's float32
-        and what is lost (2^-17 of the largest) is less than what the weights of this precision lose; else None."""
+        and what is lost (at most 3 · 2^-16 of each product) is less than weights of this precision lose; else None."""
         return None
 
     def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:

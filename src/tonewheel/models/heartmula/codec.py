@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tonewheel.engine.kernels import Kernels, PlainKernels
 from tonewheel.models.batching import Batcher
 from tonewheel.models.heartmula.flow import GUIDANCE, LATENT, STEPS, Flow, FlowShape, Weights
 from tonewheel.models.heartmula.wave import Wave, WaveShape
@@ -63,15 +64,18 @@ class HeartCodec:
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        kernels: Kernels | None = None,
         together: int | None = None,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> None:
         """`dtype` is that of the flow's products (float32, or float16 on a GPU); waveforms are always float32.
+        `kernels`: the language model's, whose threads the flow shares.
 
         `together`: windows computed at once; by default 4 on a GPU, and one on a CPU, which gains nothing by more.
         """
-        self.flow = Flow(FlowShape.of(config), weights, device=device, dtype=dtype)
+        kernels = kernels or PlainKernels()
+        self.flow = Flow(FlowShape.of(config), weights, device=device, dtype=dtype, kernels=kernels)
         self.wave = Wave(WaveShape.of(config), weights, device=device)
         self.device, self.steps, self.guidance = device, steps, guidance
         # Beside the language model's stream, so that neither waits for the other.

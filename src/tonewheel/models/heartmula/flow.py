@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, embedding, layer_norm, linear, scaled_dot_product_attention, silu
 
+from tonewheel.engine.kernels import Kernels, Linear
 from tonewheel.errors import ModelBroken
 
 Weights = Callable[..., Tensor]
@@ -73,7 +74,9 @@ class FlowShape:
 class Flow:
     """The quantiser's tables and the estimator, in `dtype` on `device`."""
 
-    def __init__(self, shape: FlowShape, weights: Weights, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: FlowShape, weights: Weights, *, device: torch.device, dtype: torch.dtype, kernels: Kernels
+    ) -> None:
         self.shape, self.device, self.dtype = shape, device, dtype
         at = "flow_matching.vq_embed"
         self._tables = [weights(f"{at}.layers.{n}._codebook.embed")[0] for n in range(shape.codebooks)]
@@ -81,7 +84,7 @@ class Flow:
         self._condition = (
             weights("flow_matching.cond_feature_emb.weight"), weights("flow_matching.cond_feature_emb.bias"),
         )  # fmt: skip
-        self._estimator = _Estimator(shape, weights, device, dtype)
+        self._estimator = _Estimator(shape, weights, device, dtype, kernels)
 
     def condition(self, codes: Tensor) -> Tensor:
         """Codes [B, K, n], all within the codebooks → [B, 2·n, width]."""
@@ -127,7 +130,9 @@ class Flow:
 class _Estimator:
     """The slope at a point [B, n, 2·256 + width]: two transformers in a row, the second twice as wide."""
 
-    def __init__(self, shape: FlowShape, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, shape: FlowShape, weights: Weights, device: torch.device, dtype: torch.dtype, kernels: Kernels
+    ) -> None:
         at = "flow_matching.estimator"
         self._dtype = dtype
         self._in = _Project(f"{at}.proj_in", weights, dtype)
@@ -135,7 +140,8 @@ class _Estimator:
         self._out = _Project(f"{at}.proj_out", weights, dtype)
         sizes = (("", shape.layers, shape.head_size), ("_2", shape.layers_2, 2 * shape.head_size))
         self._first, self._second = (
-            _Stage(at, suffix, layers, shape.heads, size, weights, device, dtype) for suffix, layers, size in sizes
+            _Stage(at, suffix, layers, shape.heads, size, weights, device, dtype, kernels)
+            for suffix, layers, size in sizes
         )
 
     def __call__(self, x: Tensor, time: float) -> Tensor:
@@ -162,11 +168,12 @@ class _Stage:
 
     def __init__(
         self, at: str, suffix: str, layers: int, heads: int, head_size: int, weights: Weights, device: torch.device,
-        dtype: torch.dtype,
+        dtype: torch.dtype, kernels: Kernels,
     ) -> None:  # fmt: skip
         self._device, self._dtype, self._head_size = device, dtype, head_size
         self._blocks = [
-            _Block(f"{at}.transformer_blocks{suffix}.{n}", heads, head_size, weights, dtype) for n in range(layers)
+            _Block(f"{at}.transformer_blocks{suffix}.{n}", heads, head_size, weights, dtype, kernels)
+            for n in range(layers)
         ]
         self._after = weights(f"{at}.scale_shift_table{suffix}")  # [2, width]: shift, scale
         single = f"{at}.adaln_single{suffix}"
@@ -190,28 +197,50 @@ class _Stage:
 class _Block:
     """Attention over the whole window and a gated feed-forward part, each scaled, shifted and gated by the time."""
 
-    def __init__(self, name: str, heads: int, head_size: int, weights: Weights, dtype: torch.dtype) -> None:
+    def __init__(
+        self, name: str, heads: int, head_size: int, weights: Weights, dtype: torch.dtype, kernels: Kernels
+    ) -> None:
         self._heads, self._head_size = heads, head_size
         self._norms = weights(f"{name}.attn_norm.weight"), weights(f"{name}.mlp_norm.weight")
         self._table = weights(f"{name}.scale_shift_table")  # [6, width]
-        self._qkv = torch.cat([weights(f"{name}.attn.{n}_proj.weight", dtype=dtype) for n in "qkv"])
-        self._o = weights(f"{name}.attn.o_proj.weight", dtype=dtype)
-        self._gate_up = torch.cat([weights(f"{name}.mlp.{n}.weight", dtype=dtype) for n in ("gate", "up")])
-        self._down = weights(f"{name}.mlp.down.weight", dtype=dtype)
+
+        def product(*names: str) -> Linear:
+            return _product(kernels, torch.cat([weights(f"{name}.{n}.weight", dtype=dtype) for n in names]))
+
+        self._qkv = product("attn.q_proj", "attn.k_proj", "attn.v_proj")
+        self._o = product("attn.o_proj")
+        self._gate_up = product("mlp.gate", "mlp.up")
+        self._down = product("mlp.down")
 
     def __call__(self, x: Tensor, modulation: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         shift, scale, gate, shift_2, scale_2, gate_2 = (self._table + modulation).unbind(0)
         x = x + gate.to(x.dtype) * self._attention(_modulated(x, self._norms[0], shift, scale), turns)
         seen = _modulated(x, self._norms[1], shift_2, scale_2)
-        opened, up = linear(seen, self._gate_up).chunk(2, dim=-1)
-        return x + gate_2.to(x.dtype) * linear(silu(opened) * up, self._down)
+        opened, up = self._gate_up(seen).chunk(2, dim=-1)
+        return x + gate_2.to(x.dtype) * self._down(silu(opened) * up)
 
     def _attention(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         rows, frames, _ = x.shape
-        parts = linear(x, self._qkv).view(rows, frames, 3, self._heads, self._head_size)
+        parts = self._qkv(x).view(rows, frames, 3, self._heads, self._head_size)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         seen = scaled_dot_product_attention(_turned(query, turns), _turned(key, turns), value)
-        return linear(seen.transpose(1, 2).flatten(2), self._o)
+        return self._o(seen.transpose(1, 2).flatten(2))
+
+
+def _product(kernels: Kernels, weight: Tensor) -> Linear:
+    """x [..., inputs] times weight [outputs, inputs], by the kernels where they have it for many rows in this type."""
+    wide = kernels.wide(weight) if weight.dtype == torch.float32 and weight.device.type == "cpu" else None
+    if wide is None:
+        return lambda x: linear(x, weight)
+    outputs = len(weight)
+
+    def product(x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2).contiguous()
+        made = rows.new_empty(len(rows), outputs)
+        wide(rows, made)
+        return made.view(*x.shape[:-1], outputs)
+
+    return product
 
 
 def _modulated(x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

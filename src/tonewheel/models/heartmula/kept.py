@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import secrets
 from pathlib import Path
 from typing import Any
 
 from tonewheel.errors import DiskFull, NotFound
+from tonewheel.files import sweep, whole_file
 from tonewheel.settings import made_folder, settings
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{22}\.(wav|flac|mp3|ogg|opus)")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def folder() -> Path:
@@ -37,19 +35,13 @@ def keep(audio: Any) -> tuple[str, str]:
     Raises DiskFull, OutputRefused.
     """
     place, song_id = folder(), secrets.token_urlsafe(16)
+    sweep(place)  # of a service that was killed while it wrote
     name = song_id + Path(audio.file_name).suffix
-    unfinished = place / f".{name}.part"
     try:
-        with unfinished.open("wb") as file:
+        with whole_file(place / name) as file:
             file.write(audio.data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(place / name)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        if error.errno in _NO_ROOM:
-            raise DiskFull(f"no room left in {place} for the song: free some, or set HEARTMULA_OUTPUT_DIR") from error
-        raise
+    except DiskFull as error:
+        raise DiskFull(f"no room left in {place} for the song: free some, or set HEARTMULA_OUTPUT_DIR") from error
     return song_id, name
 
 

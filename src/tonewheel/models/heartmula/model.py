@@ -49,7 +49,7 @@ class Heartmula(Model[HeartmulaRequest]):
             )
             language = _language(checkpoint, shape, where, kernels, context)
             kept.save()
-            self._codec = _codec(checkpoint, where, context)
+            self._codec = _codec(checkpoint, where, kernels, context)
             self._positions = shape.backbone.positions
             self._engine = Engine(language, self.card.concurrency, cache_limit=where.cache_limit)
             self.device, self.dtype = str(where.device), kernels.precision
@@ -119,12 +119,13 @@ def _language(
         return HeartmulaLanguage(shape, weights, device=where.device, dtype=where.language, kernels=kernels)
 
 
-def _codec(checkpoint: Checkpoint, where: Place, context: RunContext) -> HeartCodec:
+def _codec(checkpoint: Checkpoint, where: Place, kernels: Kernels, context: RunContext) -> HeartCodec:
     def tell(share: float) -> None:
         context.progress("codec", _LANGUAGE + (_CODEC - _LANGUAGE) * share)
 
     with checkpoint.codec.reader(where.device, torch.float32, tell) as weights:
-        return HeartCodec(checkpoint.codec.config, weights, device=where.device, dtype=where.codec)
+        config = checkpoint.codec.config
+        return HeartCodec(config, weights, device=where.device, dtype=where.codec, kernels=kernels)
 
 
 def _prompt(tokens: Tokens) -> HeartmulaPrompt:
