@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import heartmula_checkpoints as checkpoints
 import pytest
@@ -13,13 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tonewheel.errors import InvalidRequest, ModelBroken, NotFound, NotSupported
+from tonewheel.errors import DiskFull, InvalidRequest, ModelBroken, NotFound, NotSupported
 from tonewheel.explain import explain
 from tonewheel.models import registry
 from tonewheel.models.heartmula.card import CARDS, RELEASES
 from tonewheel.models.heartmula.checkpoint import Checkpoint, Ids
 from tonewheel.models.heartmula.device import place
-from tonewheel.models.heartmula.kept import find
+from tonewheel.models.heartmula.kept import find, keep
 from tonewheel.models.heartmula.plan import from_plan
 from tonewheel.models.heartmula.prompt import Texts
 from tonewheel.models.heartmula.request import HeartmulaRequest
@@ -282,6 +283,32 @@ def test_only_names_of_our_own_files_are_looked_for(name: str, tmp_path: Path, t
     told(HEARTMULA_OUTPUT_DIR=str(tmp_path))
     with pytest.raises(NotFound):
         find(name)
+
+
+def test_a_song_is_kept_whole_and_what_a_killed_service_left_is_swept(
+    tmp_path: Path, told: Callable[..., None]
+) -> None:
+    told(HEARTMULA_OUTPUT_DIR=str(tmp_path / "songs"))
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / ".tonewheel-0123456789abcdef.part").write_bytes(b"half a so")
+    song_id, name = keep(SimpleNamespace(data=b"a song", file_name="audio.flac"))
+    assert name == f"{song_id}.flac" and find(name).read_bytes() == b"a song"
+    assert [path.name for path in (tmp_path / "songs").iterdir()] == [name]
+
+
+def test_a_song_for_which_there_is_no_room_is_told_and_leaves_nothing(
+    tmp_path: Path, told: Callable[..., None]
+) -> None:
+    resource = pytest.importorskip("resource")
+    told(HEARTMULA_OUTPUT_DIR=str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, before[1]))  # a signal that Python ignores, and EFBIG
+    try:
+        with pytest.raises(DiskFull, match="set HEARTMULA_OUTPUT_DIR"):
+            keep(SimpleNamespace(data=bytes(1 << 16), file_name="audio.wav"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_is_that_of_the_files_that_are_there_and_grows_with_length(
