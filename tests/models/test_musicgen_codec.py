@@ -11,6 +11,7 @@ import pytest
 import torch
 from test_musicgen_reference import chroma_by_torch
 
+from tonewheel.engine.kernels import best_kernels
 from tonewheel.errors import InvalidRequest, OutOfMemory, RenderFault
 from tonewheel.models.free_memory import told
 from tonewheel.models.musicgen.checkpoint import Checkpoint
@@ -19,6 +20,7 @@ from tonewheel.models.musicgen.codec import Codec, encodec
 
 TOLERANCE = 2e-6  # of samples within ±1; measured 2e-7: sums in another order
 FRAMES = 137
+DEVICE = torch.device("cpu")
 
 
 class Both(NamedTuple):
@@ -29,7 +31,7 @@ class Both(NamedTuple):
 @pytest.fixture(scope="module", params=["mono", "stereo-old"])
 def both(request: pytest.FixtureRequest, musicgen_checkpoint: Callable[[str], Path]) -> Both:
     checkpoint = Checkpoint.open(musicgen_checkpoint(request.param))
-    return Both(Codec(checkpoint, torch.device("cpu")), encodec(checkpoint))
+    return Both(Codec(checkpoint, DEVICE), encodec(checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,22 @@ def test_frames_that_are_not_wanted_are_not_told(both: Both, codec: Codec) -> No
     decoding = codec.begin(skip=60)
     rest = np.concatenate([decoding.push(codes[:, :100]), decoding.push(codes[:, 100:]), decoding.finish()])
     assert np.abs(rest - at_once(both, codes)[60 * 640 :]).max() < TOLERANCE
+
+
+def test_quick_products_stay_far_below_what_is_heard(
+    both: Both, codec: Codec, musicgen_checkpoint: Callable[[str], Path]
+) -> None:
+    """With quantised kernels of the decoder, where they have products of many rows."""
+    kernels = best_kernels(DEVICE, "int8")
+    quick = Codec(
+        Checkpoint.open(musicgen_checkpoint("mono" if codec.channels == 1 else "stereo-old")), DEVICE, kernels
+    )
+    codes = codes_for(codec)
+    whole = at_once(both, codes)
+    decoding = quick.begin()
+    chunks = [decoding.push(codes[:, n : n + 50]) for n in range(0, FRAMES, 50)]
+    error = np.concatenate([*chunks, decoding.finish()]) - whole
+    assert 20 * np.log10(error.std() / whole.std()) < -80
 
 
 def test_samples_become_codes_and_each_side_has_its_own(codec: Codec) -> None:

@@ -58,6 +58,11 @@ class RunContext:
             eta_s = (time.monotonic() - self._started) * (1 - self._furthest) / self._furthest
         self._on_progress(Progress(stage, self._furthest, eta_s))
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens to audio that is handed out early."""
+        return self._on_audio is not None
+
     def audio(self, chunk: Audio) -> None:
         """Hand out finished audio early, in order; for models that can stream."""
         self.check_cancelled()

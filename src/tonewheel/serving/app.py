@@ -81,7 +81,7 @@ class _Desk:
     async def answer(self, request: Request, route: WorkRoute) -> Response:
         """JSON, or the audio's bytes when `Accept` prefers them."""
         wanted = wanted_audio(request.headers.get("accept")) if self._makes_audio else None
-        work = await self._take(request, route, wanted)
+        work = await self._take(request, route, wanted, streamed=False)
         answer = await work.answer(gone=client_left(request.receive))
         if answer is None:
             return Response(status_code=GONE)
@@ -93,12 +93,12 @@ class _Desk:
         """Server-sent events, with links to files when `Accept` names an audio type; a WAV as it is made when it is
         all that `Accept` names."""
         wanted = names_audio(request.headers.get("accept")) if self._makes_audio else None
-        work = await self._take(request, route, wanted)
+        work = await self._take(request, route, wanted, streamed=True)
         if wanted is not None and wants_live(request.headers.get("accept")):
             return LiveWav(work, request.scope[CALLER])
         return EventStream(work, request.scope[CALLER], self._spool if wanted else None)
 
-    async def _take(self, request: Request, route: WorkRoute, wanted: Any) -> Work:
+    async def _take(self, request: Request, route: WorkRoute, wanted: Any, *, streamed: bool) -> Work:
         """Read, check and start. Everything that can be refused is refused here, before anything is answered."""
         caller: Caller = request.scope[CALLER]
         try:
@@ -109,7 +109,8 @@ class _Desk:
             model = self._host.model
             checked = await asyncio.to_thread(lambda: model.validate(route.to_request(body)))
             expected = await asyncio.to_thread(lambda: self._expected(checked))
-            order = Order(checked, body, route, wanted, wanted_bits(request.headers.get("accept")), expected)
+            bits = wanted_bits(request.headers.get("accept"))
+            order = Order(checked, body, route, wanted, bits, expected, streamed)
             return Work(self._host, self._metrics, order, caller, self._least_deadline_s)
         except ServiceBusy as error:
             self._metrics.refused(self._host.card.id, error)

@@ -47,6 +47,7 @@ class Order:
     audio_format: Format | None  # None = as the model says
     bits: int = 16  # of lossless audio
     expected: Estimate | None = None  # None = not known
+    streamed: bool = True  # audio is handed on as it is made
 
 
 def deadline_seconds(request: ModelRequest, least_s: float, card_s: float | None) -> float:
@@ -74,7 +75,7 @@ class Work:
         self.context = RunContext(
             deadline=time.monotonic() + self._limit_s,
             on_progress=_weak(self._tell),
-            on_audio=_weak(self._hear),
+            on_audio=_weak(self._hear) if order.streamed else None,
             request_id=caller.request_id,
         )
         self._model = host.model

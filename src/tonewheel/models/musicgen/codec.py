@@ -7,6 +7,7 @@ model's codebooks are interleaved left, right, left, …; each side is decoded a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tonewheel.engine.kernels import Kernels, PlainKernels
 from tonewheel.models.musicgen.checkpoint import AUDIO, Checkpoint
+from tonewheel.models.musicgen.products import Room
 from tonewheel.models.musicgen.seanet import Layers
 from tonewheel.models.musicgen.windows import SAMPLES_PER_FRAME
 from tonewheel.models.tensor_files import fill
@@ -24,15 +27,20 @@ from tonewheel.models.tensor_files import fill
 class Codec:
     """EnCodec in float32 (it takes 0.2 GB, and its rounding would be heard). Thread-safe."""
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        """Raises ModelBroken."""
+    def __init__(self, checkpoint: Checkpoint, device: torch.device, kernels: Kernels | None = None) -> None:
+        """`kernels`: those of the decoder. Raises ModelBroken."""
         self.channels = checkpoint.channels
         self.codebooks = int(checkpoint.decoder.get("num_codebooks", 4))
         self.device = device
         self._model = encodec(checkpoint).to(device)
         layers = list(self._model.decoder.layers)
+        kernels = kernels or PlainKernels("float32")
+        room = Room(device)
         # First a convolution and the LSTM, frame by frame; from there on everything is local.
-        self.first, self.lstm, self.rest = Layers(layers[:1]), layers[1].lstm, Layers(layers[2:])
+        self.first = Layers(layers[:1], kernels, room)
+        self.lstm = layers[1].lstm
+        self.rest = Layers(layers[2:], kernels, room)
+        self.lock = threading.Lock()  # one chunk at a time: the room is one, and so are the cores
         self.first_context = _context([layers[0]], 1)
         self.rest_context = _context(layers[2:], SAMPLES_PER_FRAME)
         del self._model.decoder  # its weights are there in another order
@@ -92,8 +100,11 @@ class Decoding:
         """The rest; nothing can be pushed after it."""
         return self._advance(final=True)
 
-    @torch.inference_mode()
     def _advance(self, final: bool) -> NDArray[np.float32]:
+        with self._codec.lock, torch.inference_mode():
+            return self._advanced(final)
+
+    def _advanced(self, final: bool) -> NDArray[np.float32]:
         codec, there = self._codec, self._all.shape[1]
         heard = there if final else max(self._heard, there - codec.first_context[1])
         if heard > self._heard:
@@ -107,7 +118,7 @@ class Decoding:
         first = (self._told - begin) * SAMPLES_PER_FRAME
         last = first + (told - self._told) * SAMPLES_PER_FRAME
         sides = range(codec.channels)
-        samples = torch.cat([codec.rest(self._hidden[some, side].clone())[first:last] for side in sides], dim=1)
+        samples = torch.cat([codec.rest(self._hidden[some, side])[first:last].clone() for side in sides], dim=1)
         self._told = told
         keep = max(0, told - left)
         self._hidden = self._hidden[keep - self._hidden_from :].clone()
@@ -120,7 +131,7 @@ class Decoding:
         left, right = codec.first_context
         begin, end = max(0, self._heard - left), min(there, until + right)
         new = slice(self._heard - begin, until - begin)
-        steps = torch.stack([codec.first(side)[new] for side in codec.embedded(self._all[:, begin:end])], dim=1)
+        steps = torch.stack([codec.first(side)[new].clone() for side in codec.embedded(self._all[:, begin:end])], dim=1)
         out, self._state = codec.lstm(steps, self._state)
         hidden = out + steps
         self._hidden = hidden if self._hidden is None else torch.cat([self._hidden, hidden])

@@ -32,6 +32,7 @@ class Wish:
     sampling: Sampling
     given: Samples | None = None
     begun: torch.Tensor | None = None
+    late: bool = False  # nobody waits for the first of it: decode it when all codes are there
 
 
 def sub_seed(seed: int, kind: str, number: int) -> int:
@@ -66,6 +67,8 @@ class Piece:
 
     def advance(self, timeout: float) -> list[Samples]:
         """Wait up to `timeout` seconds for more and decode it → the samples that are new. Raises what ended it."""
+        if self._codes.shape[1] - self._begun.shape[1] >= self.frames:
+            return self._decode(self._codes)
         if self._sequence is None:
             self._next_window()
         assert self._sequence is not None and self._window is not None
@@ -101,6 +104,8 @@ class Piece:
         begun, there = self._begun.shape[1], codes.shape[1]
         whole = there - begun >= self.frames
         made: list[Samples] = []
+        if self._wish.late and not whole:
+            return made
         while self._decoded < there:
             upto = begun + _next_boundary(self._decoded - begun)
             if upto > there and not whole:
@@ -108,7 +113,9 @@ class Piece:
             upto = min(upto, there)
             made += self._join.add(self._decoding.push(codes[:, self._decoded : upto]))
             self._decoded = upto
-        if whole:
+            if self._wish.late:  # the next one in the next turn: whoever asked may leave meanwhile
+                break
+        if whole and self._decoded == there:
             made += self._join.add(self._decoding.finish())
             self.done = True
         self._samples += made

@@ -50,15 +50,15 @@ class Musicgen(Model[MusicgenRequest]):
         checkpoint.check(channels=self.card.channels or 1, melody="melody" in self.card.tasks, model=self.card.id)
         shape = DecoderShape.of(checkpoint.config)
         try:
-            context.progress("codec", 0.02)
-            self._codec = Codec(checkpoint, device)
-            context.progress("text encoder", 0.1)
+            context.progress("text encoder", 0.02)
             room = shape.max_positions - shape.chroma_frames - WINDOW_FRAMES - max(shape.delays)
             self._text = TextEncoder(checkpoint, device, min(MAX_TOKENS, room) if shape.chroma else MAX_TOKENS)
             chosen = settings().musicgen_dtype
             kernels, kept = keeping_kernels(
                 self.card.id, checkpoint.folder, checkpoint.where.values(), device, None if chosen == "auto" else chosen
             )
+            context.progress("codec", 0.1)
+            self._codec = Codec(checkpoint, device, kernels)
             decoder = _decoder(checkpoint, shape, device, kernels, context)
             kept.save()
         except RuntimeError as error:
@@ -102,7 +102,8 @@ class Musicgen(Model[MusicgenRequest]):
         text, negative = self._text(request.prompt), self._text(request.negative_prompt)
         seeds = [sub_seed(seed, "variation", n) for n in range(request.num_variations)]
         try:
-            wish = self._wish(request, text, negative, seed)
+            late = not context.heard or request.num_variations > 1
+            wish = replace(self._wish(request, text, negative, seed), late=late)
             seeded = [replace(wish, sampling=replace(wish.sampling, seed=s)) for s in seeds]
             pieces = [Piece(self._engine, self._codec, one) for one in seeded]
             self._make(pieces, context, self._tags(request, seed))
