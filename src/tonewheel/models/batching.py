@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
-_LOOK_EVERY_S = 0.05
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(eq=False)
@@ -31,6 +31,7 @@ class _Order(Generic[Item, Out]):
 
     items: Sequence[Item]
     came_at: float
+    news: threading.Event = field(default_factory=threading.Event)  # its own: a batch wakes nobody whom it is not about
     results: dict[int, Out] = field(default_factory=dict)  # by the item's number: two of the crew may be at it
     taken: int = 0
     error: BaseException | None = None
@@ -93,9 +94,8 @@ class Batcher(Generic[Item, Out]):
                 self._changed.notify_all()
         try:
             while not order.over:
-                with self._changed:
-                    if not order.over and len(order.results) == told:
-                        self._changed.wait(_LOOK_EVERY_S)
+                if order.news.wait(_LOOK_EVERY_S):
+                    order.news.clear()
                 check()
                 if len(order.results) > told:
                     told = len(order.results)
@@ -124,7 +124,7 @@ class Batcher(Generic[Item, Out]):
                 if self._closed:
                     for order in self._waiting:
                         order.error = RuntimeError("the batcher was closed")
-                    self._changed.notify_all()
+                        order.news.set()
                     return
                 self._await_company()
                 batch = self._take()
@@ -169,7 +169,8 @@ class Batcher(Generic[Item, Out]):
             self.items += len(batch)
             for (order, index), out in zip(batch, outs, strict=True):
                 order.results[index] = out
-            self._changed.notify_all()
+            for order, _ in batch:
+                order.news.set()
 
     def _do_apart(self, batch: list[tuple[_Order[Item, Out], int]], error: Exception) -> None:
         """A batch that failed is tried again order by order: one bad request must not fail its neighbours."""
@@ -178,8 +179,9 @@ class Batcher(Generic[Item, Out]):
             orders.setdefault(entry[0], []).append(entry)
         if len(orders) == 1:
             with self._changed:
-                next(iter(orders)).error = error
-                self._changed.notify_all()
+                (order,) = orders
+                order.error = error
+                order.news.set()
             return
         for entries in orders.values():
             self._do(entries)

@@ -23,16 +23,25 @@ def _bytes_of(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = value.partition(",")[2] if value.startswith("data:") else value
-    text = "".join(text.split())
-    try:
-        if len(text) % 4:
-            raise ValueError("padding")
-        pieces = [binascii.a2b_base64(text[i : i + _BASE64_PIECE], strict_mode=True)
-                  for i in range(0, len(text), _BASE64_PIECE)]  # fmt: skip
-    except (binascii.Error, ValueError):
-        raise no_base64("is not base64: send the file's bytes in standard base64 with padding") from None
+    data = _decoded(text)
+    if data is None:  # perhaps for its line breaks only, which few have and all would have to be searched for
+        text = "".join(text.split())
+        data = _decoded(text)
+    if data is None:
+        raise no_base64("is not base64: send the file's bytes in standard base64 with padding")
     if not text:
         raise no_base64("is empty: send the file's bytes in base64")
+    return data
+
+
+def _decoded(text: str) -> bytes | None:
+    if len(text) % 4:
+        return None
+    try:
+        pieces = [binascii.a2b_base64(text[i : i + _BASE64_PIECE], strict_mode=True)
+                  for i in range(0, len(text), _BASE64_PIECE)]  # fmt: skip
+    except ValueError:  # binascii.Error is one, and so is what is said of letters beyond ASCII
+        return None
     return b"".join(pieces)
 
 

@@ -34,8 +34,10 @@ class LogMel:
         # The two kinds of checkpoint were trained on other filters; which is told by the model, not by
         # `truncation`, whose default fits the fused ones only.
         filters = extractor.mel_filters if fused else extractor.mel_filters_slaney
+        filters = np.asarray(filters, np.float64)  # [bins, mels]
+        self._bins = int(np.flatnonzero(filters.any(axis=1)).max(initial=0)) + 1  # beyond them no filter hears anything
         # In doubles: what is quiet beside a loud tone would drown in the rounding of floats.
-        self._filters = torch.as_tensor(np.asarray(filters), dtype=torch.float64, device=device)
+        self._filters = torch.as_tensor(filters[: self._bins], dtype=torch.float64, device=device)
         self._window = torch.hann_window(self._size, periodic=True, dtype=torch.float64, device=device)
         self._device = device
 
@@ -52,17 +54,18 @@ class LogMel:
         spectra = torch.stft(
             samples, self._size, self._hop, window=self._window, center=True, pad_mode="reflect", return_complex=True
         )
+        spectra = spectra[:, : self._bins]
         return (spectra.real.square() + spectra.imag.square()).transpose(1, 2)
 
     def _power_here(self, padded: list[NDArray[np.float32]]) -> Tensor:
         """The same by numpy, few frames at a time: they stay in the cache, which torch's whole spectrum does not (a
         third of the time)."""
         half, window = self._size // 2, self._window.numpy()
-        power = np.empty((len(padded), self.length // self._hop + 1, half + 1))
+        power = np.empty((len(padded), self.length // self._hop + 1, self._bins))
         for samples, out in zip(padded, power, strict=True):
             frames = sliding_window_view(np.pad(samples, half, mode="reflect"), self._size)[:: self._hop]
             for at in range(0, len(out), _FRAMES):
-                spectra = np.fft.rfft(frames[at : at + _FRAMES] * window)
+                spectra = np.fft.rfft(frames[at : at + _FRAMES] * window)[:, : self._bins]
                 np.square(spectra.real, out=out[at : at + _FRAMES])
                 out[at : at + _FRAMES] += np.square(spectra.imag)
         return torch.from_numpy(power)

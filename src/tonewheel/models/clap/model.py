@@ -23,6 +23,7 @@ from tonewheel.models.clap.labels import GENRES, MOODS, sentences
 from tonewheel.models.clap.tower import quicken
 from tonewheel.models.clap.windows import Samples, Windows, joined
 from tonewheel.models.device import best_device
+from tonewheel.models.kept_memory import keep_freed
 from tonewheel.settings import may_unpickle, settings, weights_dir
 
 Embedding = NDArray[np.float32]  # [512], of length 1
@@ -59,6 +60,7 @@ class Clap(Model[ClapRequest]):
         self._most_tokens = int(self._network.config.text_config.max_position_embeddings) - 2
         self._threads = torch.get_num_threads()
         self._crew = min(_CREW, self._threads) if self.device == "cpu" else 1
+        keep_freed()
         self._texts: OrderedDict[str, Embedding] = OrderedDict()
         self._memory = threading.Lock()  # of the texts
         self._windows = Batcher(self._hear, most=_WINDOWS[self.device], crew=self._crew, name="clap-audio")
