@@ -3,7 +3,9 @@
 Random weights of the real size (T5-base, musicgen-small, EnCodec 32 kHz as their official configurations say) in the
 layout of a checkpoint. Each precision runs in a process of its own, twice: the first start quantises and keeps its
 weights, the second reads them; memory is that of the second, the system's own count of the process's peak. A start is
-`Model.load`, with torch and transformers imported before (10 s cold).
+`Model.load`, with torch and transformers imported before (10 s cold). "whole" is a request that nobody listens to while
+it is made, whose codes become samples at the end; "streamed" the same, handed out second by second. Words, frames,
+codec and file (WAV) are measured alone, after it.
 
     python bench/musicgen.py --end-to-end 30 --precision int8,int4,float32 [--folder DIR]
 """
@@ -24,8 +26,9 @@ from typing import Any
 from report import Column, Growing
 
 COLUMNS = [
-    Column("first start s", "first_load_s", 1), Column("start s", "load_s", 1), Column("words s", "text_s", 2),
-    Column("whole s", "whole_s", 1), Column("RTF", "rtf", 2), Column("codec s", "codec_s", 2),
+    Column("first start s", "first_load_s", 1), Column("start s", "load_s", 1), Column("whole s", "whole_s", 1),
+    Column("RTF", "rtf", 2), Column("words s", "text_s", 2), Column("frames s", "frames_s", 1),
+    Column("codec s", "codec_s", 2), Column("file s", "file_s", 2), Column("streamed s", "streamed_s", 1),
     Column("first audio s", "first_audio_s", 2), Column("peak MiB", "peak_mib", 0),
 ]  # fmt: skip
 _PROMPT = "warm lo-fi with a slow beat, a soft piano and a double bass"
@@ -115,6 +118,9 @@ def write(folder: Path, size: str) -> None:
 
 def make(seconds: float, threads: int) -> None:
     """Load, make a piece as the service would, and tell how long each took."""
+    from tonewheel.threads import limit_threads  # noqa: PLC0415
+
+    limit_threads(_MODEL)  # as the service does, before torch is there
     import torch  # noqa: PLC0415
     from transformers import AutoTokenizer, EncodecModel, T5EncoderModel  # noqa: F401, PLC0415
 
@@ -136,32 +142,48 @@ def make(seconds: float, threads: int) -> None:
 
     began = time.perf_counter()
     request = model.validate(MusicgenRequest(prompt=_PROMPT, duration=seconds, seed=1))
-    made = model.run(request, RunContext(on_audio=first)).audio
+    made = model.run(request, RunContext()).audio
     whole = time.perf_counter() - began
     if abs(made.duration_s - seconds) > 1e-3:
         raise SystemExit(f"asked for {seconds} s, made {made.duration_s} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"load_s": load, "whole_s": whole, "rtf": whole / seconds, "peak_mib": peak}
-    told |= {"first_audio_s": heard[0] - began} | _parts(model, seconds)
+    told |= _parts(model, made)
+    began = time.perf_counter()
+    model.run(request, RunContext(on_audio=first))
+    told |= {"streamed_s": time.perf_counter() - began, "first_audio_s": heard[0] - began}
     model.release()
     kernels = best_kernels(torch.device("cpu"), model.dtype).name
     print(json.dumps(told | {"kernels": kernels}))
 
 
-def _parts(model: Any, seconds: float) -> dict[str, float]:
-    """What the encoder of words and the codec take of it, each alone."""
+def _parts(model: Any, made: Any) -> dict[str, float]:
+    """What each part takes of it, alone. `made`: the audio, whose file is written."""
     import torch  # noqa: PLC0415
 
-    began = time.perf_counter()
-    model._text(_PROMPT + ".")
-    text = time.perf_counter() - began
-    codes = torch.randint(0, 64, (model._codec.codebooks, round(50 * seconds)))
-    began = time.perf_counter()
+    from musicgen_models import SAMPLING  # noqa: PLC0415
+    from tonewheel.audio.write import encode  # noqa: PLC0415
+    from tonewheel.engine import GenerationRequest  # noqa: PLC0415
+    from tonewheel.models.musicgen.decoder import MusicgenPrompt  # noqa: PLC0415
+    from tonewheel.models.musicgen.generation import CHUNK  # noqa: PLC0415
+
+    times = [time.perf_counter()]
+    words = model._text(_PROMPT + ".")
+    times.append(time.perf_counter())
+    frames = round(50 * made.duration_s)
+    codes: torch.Tensor = model._engine.submit(
+        GenerationRequest(MusicgenPrompt(words.states), frames, SAMPLING)
+    ).result()
+    times.append(time.perf_counter())
     decoding = model._codec.begin()
-    for start in range(0, codes.shape[1], 50):
-        decoding.push(codes[:, start : start + 50])
+    for start in range(0, frames, CHUNK):
+        decoding.push(codes[:, start : start + CHUNK])
     decoding.finish()
-    return {"text_s": text, "codec_s": time.perf_counter() - began}
+    times.append(time.perf_counter())
+    encode(made.samples, made.sample_rate, made.format, made.tags)
+    times.append(time.perf_counter())
+    names = ("text_s", "frames_s", "codec_s", "file_s")
+    return {name: after - before for name, before, after in zip(names, times, times[1:], strict=False)}
 
 
 if __name__ == "__main__":
