@@ -31,7 +31,7 @@ def explained(
 ) -> InvalidRequest:
     """The same of the faults themselves, as FastAPI tells them of the parameters of a path or query. Where they do not
     say what was given (it may be a secret), it is not told."""
-    first = found[0]
+    first = next((f for f in found if _misspelt(f, known)), found[0])  # `titel` says more than "title is missing"
     place = place_of(first["loc"])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     text = _say(first, known)
@@ -54,6 +54,10 @@ def place_of(loc: tuple[int | str, ...]) -> str:
     for part in loc:
         out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else str(part)
     return out
+
+
+def _misspelt(fault: ErrorDetails, known: tuple[str, ...]) -> bool:
+    return fault["type"] == "extra_forbidden" and bool(fault["loc"]) and bool(nearest(str(fault["loc"][-1]), known))
 
 
 def _shown(value: Any) -> str:

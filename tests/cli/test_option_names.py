@@ -37,3 +37,27 @@ def test_an_argument_and_the_fields_of_a_plan_keep_their_names(tonewheel: Callab
     assert ran.code == 2
     assert "p.yaml" in ran.err
     assert "--" not in ran.err
+
+
+def test_a_misspelt_field_is_told_before_the_one_it_leaves_missing(tonewheel: Callable, tmp_path: Path) -> None:
+    assert tonewheel("plan", "Rain", "-o", "p.yaml").code == 0
+    text = (tmp_path / "p.yaml").read_text()
+    (tmp_path / "q.yaml").write_text(text.replace("title:", "titel:", 1))
+    ran = tonewheel("compose", "q.yaml")
+    assert ran.code == 2
+    assert "titel: unknown field: did you mean title" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compose", "rain.mp3"), "tonewheel song --from rain.mp3"),
+        (("song", "Rain", "-o", "."), "'.' is a folder: name a file in it"),
+    ],
+)
+def test_what_was_given_in_the_wrong_place_is_told_what_to_do_with(
+    tonewheel: Callable, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = tonewheel(*arguments)
+    assert ran.code == 2
+    assert said in ran.err

@@ -67,7 +67,7 @@ def test_looking_for_help_loads_no_engine(tonewheel: Tonewheel) -> None:
     import sys
 
     code = (
-        "import sys\nfrom tonewheel.cli.main import app\n"
+        "import sys\nfrom tonewheel.cli.app import app\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] in ('dbos','sqlalchemy','numpy','psycopg')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from tonewheel.errors import InvalidRequest
@@ -39,6 +39,8 @@ def format_of(path: PurePath | str) -> Format:
     ending = PurePath(path).suffix.lower()
     found = ENDINGS.get(ending)
     if found is None:
+        if Path(path).is_dir():
+            raise InvalidRequest(f"{str(path)[:80]!r} is a folder: name a file in it, such as song.mp3", param="output")
         said = f"the ending {ending[:20]!r} is not known" if ending else "the name has no ending"
         raise InvalidRequest(
             f"cannot tell the format of {PurePath(path).name[:80]!r}: {said}: use .{', .'.join(FORMATS)}",

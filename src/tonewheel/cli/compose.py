@@ -33,10 +33,14 @@ def compose(
 
       tonewheel compose boat.yaml -o boat.mp3 --stems
     """
+    from tonewheel.audio.formats import ENDINGS
     from tonewheel.cli.make import Wanted, make
+    from tonewheel.errors import InvalidRequest
     from tonewheel.songs.files import load_plan
     from tonewheel.styles.library import get_style
 
+    if plan_file.suffix.lower() in ENDINGS:
+        raise InvalidRequest(f"{plan_file} is a song, not a plan: `tonewheel song --from {plan_file}` makes it again")
     plan = load_plan(plan_file)
     changes: dict[str, object] = {}
     if style is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 
@@ -29,6 +30,9 @@ def report(error: BaseException) -> int:
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return interrupted()
     if isinstance(error, BrokenPipeError):
+        return 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # files of ours say so themselves
+        _say(f"no room left for what was to be written ({error.strerror}): free some space")
         return 1
     _say(f"{type(error).__name__}: {error}: a fault of Tonewheel; run again with TONEWHEEL_DEBUG=1 for the details")
     return 1

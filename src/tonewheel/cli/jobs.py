@@ -87,7 +87,12 @@ def show(
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Show one job: request, state, error, times and what happened."""
+    """Show one job: request, state, error, times and what happened.
+
+    Examples:
+
+      tonewheel jobs show job_4Xo0…
+    """
     with _jobs(server, data_dir, database) as store:
         job, events = store.get(job_id), store.events(job_id)
     if as_json:
@@ -115,7 +120,14 @@ def watch(
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Follow a job until it has ended; the exit code is 0 when it is done, 1 otherwise. Ctrl-C leaves it alone."""
+    """Follow a job until it has ended; the exit code is 0 when it is done, 1 otherwise. Ctrl-C leaves it alone.
+
+    Examples:
+
+      tonewheel jobs watch job_4Xo0…
+
+      tonewheel jobs watch job_4Xo0… --server http://studio:8900 --json
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -148,7 +160,12 @@ def cancel(
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Cancel jobs: queued ones never start, running ones stop at their next step; ended ones stay as they are."""
+    """Cancel jobs: queued ones never start, running ones stop at their next step; ended ones stay as they are.
+
+    Examples:
+
+      tonewheel jobs cancel job_4Xo0… job_9sZ2…
+    """
     with _jobs(server, data_dir, database) as store:
         ended = [store.cancel(job_id) for job_id in job_ids]
     if as_json:

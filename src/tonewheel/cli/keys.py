@@ -55,7 +55,12 @@ def create(
 
 @app.command("list")
 def list_keys(as_json: AsJson = False, data_dir: DataDir = None, database: DatabaseUrl = None) -> None:
-    """List keys by name, scopes and state; never the keys themselves."""
+    """List keys by name, scopes and state; never the keys themselves.
+
+    Examples:
+
+      tonewheel keys list
+    """
     from tonewheel.errors import NotFound
 
     found: list[ApiKey] = []
@@ -82,7 +87,12 @@ def revoke(
     data_dir: DataDir = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """End a key at once."""
+    """End a key at once.
+
+    Examples:
+
+      tonewheel keys revoke 3f9c0a1b2c4d
+    """
     with _keys(data_dir, database) as keys:
         key = keys.revoke(key_id)
         left = keys.any_valid()

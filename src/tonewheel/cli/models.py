@@ -62,7 +62,12 @@ def models(
 
 
 def show(name: _Name, as_json: _Json = False) -> None:
-    """Show all that is known of a model: what it does, its licence, its files, its state."""
+    """Show all that is known of a model: what it does, its licence, its files, its state.
+
+    Examples:
+
+      tonewheel show musicgen-small
+    """
     from tonewheel.fleet.catalogue import entry
 
     found = entry(name, _records())
@@ -165,7 +170,12 @@ def _show_plan(card: Card, source: str | None, as_json: bool) -> None:
 
 
 def rm(name: _Name, as_json: _Json = False) -> None:
-    """Delete the pulled weights of a model."""
+    """Delete the pulled weights of a model.
+
+    Examples:
+
+      tonewheel rm musicgen-small
+    """
     from tonewheel.fleet.catalogue import remove_model
     from tonewheel.fleet.memory import readable
     from tonewheel.models import registry
@@ -179,7 +189,14 @@ def rm(name: _Name, as_json: _Json = False) -> None:
 
 
 def ps(as_json: _Json = False) -> None:
-    """List the model processes that run: device, memory, what they do, how long they stay."""
+    """List the model processes that run: device, memory, what they do, how long they stay.
+
+    Examples:
+
+      tonewheel ps
+
+      tonewheel ps --json
+    """
     from tonewheel.fleet.catalogue import running
     from tonewheel.fleet.memory import read_devices, readable
 
@@ -207,7 +224,14 @@ def stop(
     force: Annotated[bool, typer.Option("--force", help="Do not wait for what it is doing.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """End a model's process; it finishes what it is doing first. Also forgives earlier crashes."""
+    """End a model's process; it finishes what it is doing first. Also forgives earlier crashes.
+
+    Examples:
+
+      tonewheel stop musicgen-small
+
+      tonewheel stop musicgen-small --force
+    """
     from dataclasses import asdict
 
     from tonewheel.fleet.client import default_limits

@@ -44,7 +44,10 @@ class Server:
 
         from tonewheel.settings import settings
 
-        parsed = httpx.URL(url if "://" in url else f"http://{url}")
+        try:
+            parsed = httpx.URL(url if "://" in url else f"http://{url}")
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise InvalidRequest(f"{url!r} is not the URL of a server: write http://HOST:PORT", param="server")
         key = settings().api_key

@@ -56,12 +56,22 @@ def queue_of(model: str) -> str:
     return f"{APP}.{model}"
 
 
+def _migrate(url: str) -> None:
+    try:
+        _dbos().migrate(url)
+    except sa.exc.SQLAlchemyError as e:
+        known = explained(e)
+        if known is None:
+            raise
+        raise known from e
+
+
 def prepare(database: Database) -> None:
     """Create or migrate DBOS's tables; several processes may do so at once."""
     if database.is_sqlite:
         sqlite.driver()  # under the name DBOS imports
         url = database.engine.url.set(drivername="sqlite").render_as_string(hide_password=False)
-        _dbos().migrate(url)
+        _migrate(url)
         return
     url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     # A lock of the session: DBOS migrates on a connection of its own. It is asked for again and again and not waited
@@ -70,7 +80,7 @@ def prepare(database: Database) -> None:
         while not c.scalar(sa.text("SELECT pg_try_advisory_lock(hashtext('tonewheel migrate'))")):
             time.sleep(0.1)
         try:
-            _dbos().migrate(url)
+            _migrate(url)
         finally:
             c.execute(sa.text("SELECT pg_advisory_unlock(hashtext('tonewheel migrate'))"))
 
