@@ -236,7 +236,7 @@ def test_time_in_which_everything_stood_still_is_no_reason_to_kill(monkeypatch: 
 
 def test_help_loads_no_server() -> None:
     code = (
-        "import sys; import tonewheel.cli.main; "
+        "import sys; import tonewheel.cli.app; "
         "heavy = {'fastapi', 'uvicorn', 'sqlalchemy', 'dbos', 'numpy', 'httpx', 'tonewheel.gateway.app'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
