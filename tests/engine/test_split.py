@@ -15,7 +15,10 @@ from tonewheel.engine.kernels import quick_feed, quick_linear
 native = pytest.importorskip("tonewheel_kernels")
 tiles = pytest.mark.skipif(not native.Split.offered(), reason="this processor has no tiles of bfloat16")
 
-SHAPES = [(1, 1, 1), (1, 7, 3), (15, 31, 17), (16, 32, 16), (17, 33, 33), (33, 64, 32), (100, 96, 288), (300, 257, 48), (70, 2100, 40)]
+SHAPES = [
+    (1, 1, 1), (1, 7, 3), (15, 31, 17), (16, 32, 16), (17, 33, 33), (33, 64, 32), (100, 96, 288), (300, 257, 48),
+    (70, 2100, 40),
+]  # fmt: skip
 _PIECE = 3 * 2.0**-16  # of each product: what is left out of it and of its two factors
 
 
