@@ -70,7 +70,7 @@ class HeartCodec:
         guidance: float = GUIDANCE,
     ) -> None:
         """`dtype` is that of the flow's products (float32, or float16 on a GPU); waveforms are always float32.
-        `kernels`: the language model's, whose threads the flow shares.
+        `kernels`: the language model's; the flow has their products of many rows where there are any.
 
         `together`: windows computed at once; by default 4 on a GPU, and one on a CPU, which gains nothing by more.
         """
