@@ -20,8 +20,8 @@ namespace tonewheel {
 namespace {
 
 #if defined(TW_HAS_X86)
-// AMX: the processor has it (CPUID, leaf 7: tiles, INT8 and BF16, and AVX-512's BF16 beside it), and the system grants a process its state, which it must ask
-// for once (Linux, arch_prctl, ARCH_REQ_XCOMP_PERM; XTILEDATA is feature 18).
+// AMX: the processor has it (CPUID, leaf 7: tiles, INT8 and BF16, and AVX-512's BF16 beside it), and the system grants a
+// process its state, which it must ask for once (Linux, arch_prctl, ARCH_REQ_XCOMP_PERM; XTILEDATA is feature 18).
 bool tiles_allowed() {
 #if defined(__linux__)
     static const bool allowed = [] {

@@ -8,13 +8,6 @@
 namespace tonewheel {
 namespace {
 
-float from_bfloat16(uint16_t x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float made;
-    std::memcpy(&made, &bits, 4);
-    return made;
-}
-
 uint16_t to_bfloat16(float x) {  // to the nearest, half ways to even; what is not finite becomes NaN with its rest
     uint32_t bits;
     std::memcpy(&bits, &x, 4);

@@ -24,13 +24,6 @@ uint16_t to_bfloat16_up(float x) {  // never smaller than x: what is divided by 
     return uint16_t((bits + 0xffff) >> 16);
 }
 
-float from_bfloat16(uint16_t x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float made;
-    std::memcpy(&made, &bits, 4);
-    return made;
-}
-
 // Sixteen outputs' worth of one group, as signed whole numbers [16][group], and their scales.
 void quantised(const float* const* rows, int here, int group, int bits, int8_t* values, uint16_t* scales) {
     for (int i = 0; i < 16; i++) {

@@ -1,6 +1,7 @@
 // A weight matrix as it is kept: made from floats, or laid over memory that holds it already.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -8,6 +9,13 @@
 #include "kernels.hpp"
 
 namespace tonewheel {
+
+inline float from_bfloat16(uint16_t x) {
+    const uint32_t bits = uint32_t(x) << 16;
+    float made;
+    std::memcpy(&made, &bits, 4);
+    return made;
+}
 
 // Memory for weights: whole huge pages where the system gives them, so that reading it straight through costs no walk
 // of the page tables. It comes fresh from the system, many weights to a stretch: what an allocator has used before lies

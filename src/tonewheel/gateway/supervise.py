@@ -29,7 +29,6 @@ _LOOK_S = 0.2  # also how soon a signal is noticed
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
 _FINE_AFTER_S = 10.0  # who ran so long starts again with the shortest pause
-_BACKLOG = 1024
 _START_S = 180.0  # the gateway needs two; a small machine that is busy has taken 25
 _AFTER_DRAIN_S = 30.0
 _A_LOOK_S = 0.5  # as much of a wait counts for one look, however long it took
@@ -184,9 +183,7 @@ class Supervisor:
 
     def _begin(self) -> int | None:
         """Start the gateway, then the workers. The exit code when the gateway refuses: it has said why."""
-        if self._fds():
-            self._listening.listen(_BACKLOG)
-        else:
+        if not self._fds():
             self._listening.close()
         self._gateway.start()
         patience = _Patience(_START_S)

@@ -10,11 +10,22 @@ Three stand behind it: plain torch (always there, what the others are held to), 
 """
 
 from tonewheel.engine.kernels.choice import best_kernels, precisions
-from tonewheel.engine.kernels.offer import Block, Drawing, Kernels, Linear, Norm, Precision, Stack, StackShape, Wide
+from tonewheel.engine.kernels.offer import (
+    Block,
+    Drawing,
+    Kernels,
+    Linear,
+    Norm,
+    Precision,
+    Stack,
+    StackShape,
+    Wide,
+    by_rows,
+)
 from tonewheel.engine.kernels.plain import PlainKernels, make_linear
 from tonewheel.engine.kernels.split import quick_feed, quick_linear
 
 __all__ = [
     "Block", "Drawing", "Kernels", "Linear", "Norm", "PlainKernels", "Precision", "Stack", "StackShape", "Wide",
-    "best_kernels", "make_linear", "precisions", "quick_feed", "quick_linear",
+    "best_kernels", "by_rows", "make_linear", "precisions", "quick_feed", "quick_linear",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,9 @@ from tonewheel.engine.kernels.offer import (
     Stack,
     StackShape,
     Wide,
+    by_rows,
 )
+from tonewheel.engine.kernels.split import sleepers
 
 if TYPE_CHECKING:
     from tonewheel.engine.cache import KeyValueCache
@@ -47,7 +50,6 @@ class NativeKernels(Kernels):
         self.precision = precision
         self._crew = crew or tonewheel_kernels.Crew(torch.get_num_threads())  # as many as torch (tonewheel.threads)
         self.threads: int = self._crew.threads
-        self._sleepers: Any = None  # a crew for `wide`
         self._kept = kept if precision != "float32" else None
         self.from_kept = self._kept is not None and self._kept.open(precision)
 
@@ -66,14 +68,7 @@ class NativeKernels(Kernels):
         """By tiles. Its threads sleep between two products: what lies between is torch's, on the same processors."""
         if self.precision == "float32" or not self._native.Split.offered():
             return None
-        if self._sleepers is None:
-            self._sleepers = self._native.Crew(self.threads, watch=0)
-        multiply, crew = self._native.Split(_floats(weight), _floats(bias)).multiply, self._sleepers
-
-        def product(x: torch.Tensor, y: torch.Tensor) -> None:
-            multiply(x, y, crew)
-
-        return product
+        return partial(self._native.Split(_floats(weight), _floats(bias)).multiply, crew=sleepers(self.threads))
 
     def cache(self, shape: CacheShape, dtype: torch.dtype) -> tuple[CacheShape, torch.dtype]:
         """Where weights are quantised, keys and values are, too: in 8 bits, each head's of a position with a scale of
@@ -96,10 +91,7 @@ class NativeLinear:
         self.weight = weight
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1]).float().contiguous()
-        made = torch.empty(flat.shape[0], self.weight.outputs)
-        self.weight.multiply(flat, made)
-        return made.view(*x.shape[:-1], -1).to(x.dtype)
+        return by_rows(self.weight.multiply, x.float(), self.weight.outputs).to(x.dtype)
 
 
 class _NativeStack(Stack):

@@ -105,6 +105,14 @@ Wide = Callable[[torch.Tensor, torch.Tensor], None]
 """x [rows, inputs], y [rows, outputs], both float32 without gaps: y = x · weight, with the bias."""
 
 
+def by_rows(product: Wide, x: torch.Tensor, outputs: int) -> torch.Tensor:
+    """x [..., inputs], float32 → [..., outputs], by a product of rows."""
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    made = rows.new_empty(len(rows), outputs)
+    product(rows, made)
+    return made.view(*x.shape[:-1], outputs)
+
+
 class Kernels(ABC):
     """A way to compute, in one precision."""
 

@@ -11,13 +11,14 @@ multiply by three products of those: 2 to 4 times as fast as torch's float32, ea
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tonewheel.engine.kernels.choice import native_or_why
+from tonewheel.engine.kernels.offer import by_rows
 
 
 def quick_linear(layer: nn.Linear) -> nn.Module:
@@ -38,10 +39,8 @@ class SplitLinear(nn.Module):
         self._weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self._weight.inputs).contiguous()
-        made = torch.empty(len(rows), self._weight.outputs)
-        self._weight.multiply(rows, made, _crew(torch.get_num_threads()))
-        return made.view(*x.shape[:-1], -1)
+        product = partial(self._weight.multiply, crew=sleepers(torch.get_num_threads()))
+        return by_rows(product, x, self._weight.outputs)
 
 
 class SplitFeed(nn.Module):
@@ -52,10 +51,8 @@ class SplitFeed(nn.Module):
         self._up, self._activation, self._down = up, activation, down
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self._up.inputs).contiguous()
-        made = torch.empty(len(rows), self._down.outputs)
-        self._up.feed(self._down, self._activation, rows, made, _crew(torch.get_num_threads()))
-        return made.view(*x.shape[:-1], -1)
+        crew = sleepers(torch.get_num_threads())
+        return by_rows(partial(self._up.feed, self._down, self._activation, crew=crew), x, self._down.outputs)
 
 
 def _splits(layer: nn.Linear) -> bool:
@@ -79,9 +76,9 @@ def _offered() -> bool:
 
 
 @lru_cache
-def _crew(threads: int) -> Any:
-    """As many threads as torch has here. They sleep between two products: what lies between is torch's, on the same
-    processors."""
+def sleepers(threads: int) -> Any:
+    """A crew of so many threads, None = the caller alone. They sleep between two products: what lies between is
+    torch's, on the same processors."""
     import tonewheel_kernels  # noqa: PLC0415
 
     return tonewheel_kernels.Crew(threads, watch=0) if threads > 1 else None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, embedding, layer_norm, linear, scaled_dot_product_attention, silu
 
-from tonewheel.engine.kernels import Kernels, Linear
+from tonewheel.engine.kernels import Kernels, Linear, by_rows
 from tonewheel.errors import ModelBroken
 
 Weights = Callable[..., Tensor]
@@ -232,15 +232,8 @@ def _product(kernels: Kernels, weight: Tensor) -> Linear:
     wide = kernels.wide(weight) if weight.dtype == torch.float32 and weight.device.type == "cpu" else None
     if wide is None:
         return lambda x: linear(x, weight)
-    outputs = len(weight)
-
-    def product(x: Tensor) -> Tensor:
-        rows = x.flatten(0, -2).contiguous()
-        made = rows.new_empty(len(rows), outputs)
-        wide(rows, made)
-        return made.view(*x.shape[:-1], outputs)
-
-    return product
+    outputs = len(weight)  # not the weight itself, which may go
+    return lambda x: by_rows(wide, x, outputs)
 
 
 def _modulated(x: Tensor, weight: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
